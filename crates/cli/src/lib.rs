@@ -1,0 +1,1 @@
+//! Words in, words out: the recoup command line. It never decides.

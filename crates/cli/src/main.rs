@@ -1,0 +1,2 @@
+//! The recoup binary.
+fn main() {}

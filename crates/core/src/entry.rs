@@ -1,0 +1,243 @@
+//! A directory entry and the two seams through which trees move: [`Folder`] out of live data,
+//! [`Target`] back into it. Sources and the repository share these words and never see each other.
+
+use crate::name::{NodeName, TreePath};
+use crate::{Error, Result};
+use jiff::Timestamp;
+use std::io::Read;
+
+/// What an entry is. Sockets are listed so that they can be reported; they are never stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Dir,
+    /// A symbolic link and the raw bytes it points to.
+    Symlink {
+        /// Where it points, uninterpreted.
+        target: Vec<u8>,
+    },
+    /// A block device with its number, as `st_rdev`.
+    BlockDevice {
+        /// Major and minor number, as `st_rdev`.
+        device: u64,
+    },
+    /// A character device with its number, as `st_rdev`.
+    CharDevice {
+        /// Major and minor number, as `st_rdev`.
+        device: u64,
+    },
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// One extended attribute; ACLs are the attributes `system.posix_acl_*`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Xattr {
+    /// Full name with its namespace, as in `user.comment`.
+    pub name: String,
+    /// Raw value.
+    pub value: Vec<u8>,
+}
+
+/// Everything about an entry but its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// One component.
+    pub name: NodeName,
+    /// What it is.
+    pub kind: EntryKind,
+    /// The twelve permission bits, `0o7777`: set-uid, set-gid, sticky, and rwx for three.
+    pub mode: u32,
+    /// Last change of content.
+    pub mtime: Timestamp,
+    /// Last access.
+    pub atime: Timestamp,
+    /// Last change of metadata.
+    pub ctime: Timestamp,
+    /// Owner.
+    pub uid: u32,
+    /// Owning group.
+    pub gid: u32,
+    /// Owner's name, empty if unknown.
+    pub user: String,
+    /// Group's name, empty if unknown.
+    pub group: String,
+    /// Inode number.
+    pub inode: u64,
+    /// Number of the file system, as `st_dev`.
+    pub device_id: u64,
+    /// Content length in bytes; 0 for everything but files.
+    pub size: u64,
+    /// Number of hard links.
+    pub links: u64,
+    /// Extended attributes, sorted by name.
+    pub xattrs: Vec<Xattr>,
+}
+
+impl Entry {
+    /// A plain entry of `kind` with mode `mode`, owned by nobody in particular, dated `time`.
+    pub fn plain(name: NodeName, kind: EntryKind, mode: u32, time: Timestamp) -> Self {
+        Entry {
+            name,
+            kind,
+            mode,
+            mtime: time,
+            atime: time,
+            ctime: time,
+            uid: 0,
+            gid: 0,
+            user: String::new(),
+            group: String::new(),
+            inode: 0,
+            device_id: 0,
+            size: 0,
+            links: 1,
+            xattrs: Vec::new(),
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == EntryKind::Dir
+    }
+}
+
+/// Something that went wrong with one path while the rest went on.
+#[derive(Debug)]
+pub struct PathProblem {
+    /// Where, beneath the root of the walk.
+    pub path: TreePath,
+    /// What.
+    pub error: Error,
+}
+
+/// A directory of live data, listed when it is asked. Implementations may be asked from many threads.
+pub trait Folder: Send + Sync {
+    /// Lists the directory, in any order.
+    ///
+    /// # Errors
+    /// Only if the directory as a whole cannot be listed; trouble with one entry goes into
+    /// [`Listing::problems`].
+    fn list(&self) -> Result<Listing>;
+}
+
+/// What a [`Folder`] holds.
+#[derive(Default)]
+pub struct Listing {
+    /// The entries that can be captured.
+    pub items: Vec<Item>,
+    /// The entries that cannot, by name beneath this folder.
+    pub problems: Vec<(NodeName, Error)>,
+}
+
+/// An entry with the way to its content.
+pub struct Item {
+    /// Metadata as of the listing.
+    pub entry: Entry,
+    /// Content.
+    pub body: Body,
+}
+
+/// The content behind an entry.
+pub enum Body {
+    /// Links, devices, pipes: the entry says it all.
+    None,
+    /// A regular file.
+    File(Box<dyn FileBody>),
+    /// A directory.
+    Folder(Box<dyn Folder>),
+}
+
+/// A file of live data, not opened yet.
+pub trait FileBody: Send {
+    /// Opens it for one reading from the start. May be called again when the file changed while
+    /// it was read (fault row 117).
+    ///
+    /// # Errors
+    /// `Kind::NotFound` if it went away since the listing, which is no loss (fault row 118).
+    fn open(&self) -> Result<Box<dyn FileReader>>;
+}
+
+/// An open file: bytes in order, its holes, and its metadata as the descriptor sees it.
+pub trait FileReader: Read + Send {
+    /// Metadata from the open descriptor, now.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn entry(&self) -> Result<Entry>;
+
+    /// How many bytes from the current position on are a hole; 0 if data comes next or the file
+    /// system cannot tell.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn hole(&mut self) -> Result<u64> {
+        Ok(0)
+    }
+
+    /// Moves past `bytes` of a hole.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn skip(&mut self, bytes: u64) -> Result<()>;
+}
+
+/// Where a restored tree goes. A directory is created before what it holds and finished after it.
+/// Implementations may be called from many threads for different paths.
+pub trait Target: Send + Sync {
+    /// Creates the directory `path` with safe permissions, or takes it if it is there and allowed.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if the path holds something that may not be replaced.
+    fn begin_dir(&self, path: &TreePath, entry: &Entry) -> Result<()>;
+
+    /// Gives the directory its metadata, once everything in it is there.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn finish_dir(&self, path: &TreePath, entry: &Entry) -> Result<()>;
+
+    /// Creates the file `path` of `size` bytes; `size` comes from content and not from claims.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if the path holds something that may not be replaced.
+    fn begin_file(&self, path: &TreePath, entry: &Entry, size: u64) -> Result<Box<dyn FileTarget>>;
+
+    /// Makes `path` another name of the finished file `of`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn hard_link(&self, path: &TreePath, of: &TreePath) -> Result<()>;
+
+    /// Creates a symbolic link, or a device or pipe where that was asked for.
+    ///
+    /// # Errors
+    /// `Kind::Refused` where it is dangerous and was not asked for (fault rows 125, 152).
+    fn special(&self, path: &TreePath, entry: &Entry) -> Result<()>;
+}
+
+/// One file being restored.
+pub trait FileTarget: Send + Sync {
+    /// Writes `bytes` at `offset`. May be called from many threads for different ranges.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Gives the file its metadata and makes it durable. The file has its final name only now.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn finish(self: Box<Self>, entry: &Entry) -> Result<()>;
+
+    /// Gives the file up: what has arrived stays under a `.recoup-damaged` name if `keep`, and
+    /// vanishes otherwise. The real name is never left with damaged content (I5).
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn abandon(self: Box<Self>, keep: bool) -> Result<()>;
+}

@@ -1,0 +1,9 @@
+//! Faults, clocks, crashes and real servers for the tests of recoup. It never ships.
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "test code may touch the world"
+)]
+
+pub mod env;
