@@ -1,5 +1,5 @@
 //! One error type for every floor: what was attempted, on what, and which of a closed set of
-//! outcomes it is. Hints are added where the user is (`spec/architecture.md`, Errors).
+//! outcomes it is. Hints are added where the user is.
 
 use std::error::Error as StdError;
 use std::fmt;

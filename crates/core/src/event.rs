@@ -1,5 +1,5 @@
 //! The one vocabulary of things that happened. The terminal, `--output jsonl`, the agent and the
-//! Python client all read these and nothing else (`spec/cli.md`, Output).
+//! Python client all read these and nothing else.
 
 use serde::{Deserialize, Serialize};
 

@@ -6,7 +6,7 @@ use std::fmt;
 /// One normal path component as raw bytes: not empty, no `/`, no NUL, not `.` or `..`.
 ///
 /// Everything that a repository, a server or a directory names goes through here before it may
-/// become part of a path (`spec/reliability.md`; fault row 141).
+/// become part of a path (fault row 141).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(Box<[u8]>);
 
@@ -119,7 +119,7 @@ impl fmt::Display for TreePath {
 }
 
 /// Text that is safe on a terminal: control, bidirectional and invisible characters and bytes that
-/// are not UTF-8 are escaped (`spec/cli.md`, Output; fault row 120).
+/// are not UTF-8 are escaped (fault row 120).
 pub fn escape(raw: &[u8]) -> String {
     let mut out = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {

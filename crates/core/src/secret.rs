@@ -1,4 +1,4 @@
-//! A secret: no Debug, no Display, no Serialize, wiped when it goes (`spec/reliability.md`, I8).
+//! A secret: no Debug, no Display, no Serialize, wiped when it goes (invariant I8).
 
 use zeroize::Zeroizing;
 

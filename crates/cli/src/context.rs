@@ -1,0 +1,107 @@
+//! What every verb is handed: the global options and the world.
+
+use crate::render::answer::Format;
+use crate::render::progress::{Bars, JsonLines, Plain};
+use crate::render::style::{ColorChoice, Style};
+use clap::{ArgAction, Args};
+use recoup_core::env::Env;
+use recoup_core::event::{Silent, Sink};
+use recoup_core::units::Span;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Options that every verb takes, before or after its name.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Globals {
+    /// Work as if started in DIR.
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, env = "RECOUP_DIRECTORY")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Read this configuration file instead of the nearest recoup.toml.
+    #[arg(long, value_name = "FILE", global = true, env = "RECOUP_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Lay recoup.NAME.toml over the configuration.
+    #[arg(long = "env", value_name = "NAME", global = true, env = "RECOUP_ENV")]
+    pub(crate) environment: Option<String>,
+    /// Use only this location.
+    #[arg(long, value_name = "NAME", global = true, env = "RECOUP_LOCATION")]
+    pub(crate) location: Option<String>,
+    /// The form of the result on standard output.
+    #[arg(
+        long,
+        value_name = "FORM",
+        global = true,
+        env = "RECOUP_OUTPUT",
+        default_value = "text",
+        value_enum
+    )]
+    pub(crate) output: Format,
+    /// Show no progress, only the result.
+    #[arg(short, long, global = true, env = "RECOUP_QUIET")]
+    pub(crate) quiet: bool,
+    /// Say more; may be given twice.
+    #[arg(short, long, action = ArgAction::Count, global = true, env = "RECOUP_VERBOSE")]
+    pub(crate) verbose: u8,
+    /// When to colour; NO_COLOR is honoured.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        global = true,
+        env = "RECOUP_COLOR",
+        default_value = "auto",
+        value_enum
+    )]
+    pub(crate) color: ColorChoice,
+    /// Never draw progress bars.
+    #[arg(long, global = true, env = "RECOUP_NO_PROGRESS")]
+    pub(crate) no_progress: bool,
+    /// Never ask; what would be asked is an error instead.
+    #[arg(long, global = true, env = "RECOUP_NO_INPUT")]
+    pub(crate) no_input: bool,
+    /// Give up after this long, as in 30m.
+    #[arg(long, value_name = "DURATION", global = true, env = "RECOUP_TIMEOUT")]
+    pub(crate) timeout: Option<Span>,
+    /// Set by NO_COLOR, whatever its value.
+    #[arg(long = "no-color", hide = true, global = true, env = "NO_COLOR", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) no_color: Option<String>,
+}
+
+/// The global options and the world.
+pub(crate) struct Context {
+    /// As given on the command line.
+    pub(crate) globals: Globals,
+    /// Clock, randomness, events, host.
+    pub(crate) env: Env,
+    /// Colour on standard output.
+    pub(crate) style: Style,
+}
+
+impl Context {
+    /// Builds the world once, with the sink that the options ask for.
+    pub(crate) fn new(globals: Globals) -> Self {
+        let no_color = globals.no_color.is_some();
+        let style = Style::stdout(globals.color, no_color);
+        let quiet = recoup_ops::env::real(Arc::new(Silent));
+        let events = sink(&globals, &quiet, Style::stderr(globals.color, no_color));
+        Context { globals, env: Env { events, ..quiet }, style }
+    }
+
+    /// Whether a person can be asked.
+    pub(crate) fn may_ask(&self) -> bool {
+        !self.globals.no_input && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+}
+
+fn sink(globals: &Globals, env: &Env, style: Style) -> Arc<dyn Sink> {
+    if globals.output == Format::Jsonl {
+        return Arc::new(JsonLines);
+    }
+    if globals.quiet {
+        return Arc::new(Silent);
+    }
+    if std::io::stderr().is_terminal() && !globals.no_progress {
+        return Arc::new(Bars::new(style));
+    }
+    Arc::new(Plain::new(env.clock.clone(), style))
+}
