@@ -21,4 +21,7 @@ pub mod name;
 pub mod secret;
 pub mod units;
 
+pub mod class;
+pub mod schedule;
+
 pub use error::{Error, Kind, Result};

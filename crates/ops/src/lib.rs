@@ -1,1 +1,21 @@
 //! Every verb of recoup as one function. It never prints, exits or asks.
+//!
+//! The order of the modules is the floor order: a module uses only modules above it.
+
+pub mod env;
+
+pub mod secret;
+
+pub mod config;
+
+pub mod keys;
+
+pub mod provenance;
+
+pub mod discover;
+
+pub mod export;
+
+pub mod doctor;
+
+pub mod check;
