@@ -18,6 +18,7 @@ pub mod env;
 pub mod error;
 pub mod event;
 pub mod name;
+pub mod retention;
 pub mod secret;
 pub mod units;
 

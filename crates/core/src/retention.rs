@@ -1,0 +1,500 @@
+//! Which snapshots to forget: facts in, a plan with no choices left out. The rules are those of
+//! `restic forget`, so that people need not learn others; two guards are ours: a policy that keeps
+//! nothing is refused, and snapshots dated in the future are named.
+
+use crate::{Error, Kind, Result};
+use jiff::Zoned;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// How many of one sort to keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// The rule is not used.
+    #[default]
+    Unset,
+    /// The newest so many.
+    Count(u32),
+    /// All of them.
+    All,
+}
+
+impl FromStr for Keep {
+    type Err = Error;
+
+    /// A number, or `unlimited` or `-1` for all.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "unlimited" | "-1" => Ok(Keep::All),
+            "0" => Ok(Keep::Unset),
+            _ => text.parse().map(Keep::Count).map_err(|_| {
+                Error::new(Kind::Config, format!("read \"{text}\" as a number of snapshots"))
+                    .hint("write a number, or \"unlimited\"")
+            }),
+        }
+    }
+}
+
+impl Keep {
+    fn take(&mut self) -> bool {
+        match self {
+            Keep::Unset => false,
+            Keep::All => true,
+            Keep::Count(left) => {
+                let some = *left > 0;
+                *left = left.saturating_sub(1);
+                some
+            }
+        }
+    }
+
+    fn has_some_left(self) -> bool {
+        !matches!(self, Keep::Unset | Keep::Count(0))
+    }
+}
+
+/// A calendar length of time, as in `1y5m7d2h`; `m` is months, as restic has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Age {
+    /// Years.
+    pub years: u16,
+    /// Months.
+    pub months: u16,
+    /// Days.
+    pub days: u16,
+    /// Hours.
+    pub hours: u16,
+}
+
+impl FromStr for Age {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = || {
+            Error::new(Kind::Config, format!("read \"{text}\" as an age"))
+                .hint("write years, months, days and hours, as in \"1y5m7d2h\"")
+        };
+        let mut age = Age::default();
+        let mut rest = text.trim();
+        while !rest.is_empty() {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+            let number = rest[..end].parse().map_err(|_| bad())?;
+            match rest.as_bytes()[end] {
+                b'y' => age.years = number,
+                b'm' => age.months = number,
+                b'd' => age.days = number,
+                b'h' => age.hours = number,
+                _ => return Err(bad()),
+            }
+            rest = &rest[end + 1..];
+        }
+        Ok(age)
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')];
+        parts.iter().filter(|(n, _)| *n > 0).try_for_each(|(n, unit)| write!(f, "{n}{unit}"))
+    }
+}
+
+impl Age {
+    fn is_zero(self) -> bool {
+        self == Age::default()
+    }
+
+    /// The moment so long before `end`, in the zone of `end`. A day that the month does not have runs
+    /// over into the next month, as in Go. `None` if it lies before the calendar begins: always.
+    fn before(self, end: &Zoned) -> Option<Zoned> {
+        let months = i32::from(end.year()) * 12 + i32::from(end.month())
+            - 1
+            - i32::from(self.years) * 12
+            - i32::from(self.months);
+        let year = i16::try_from(months.div_euclid(12)).ok()?;
+        let month = i8::try_from(months.rem_euclid(12) + 1).ok()?;
+        let days = i32::from(end.day()) - 1 - i32::from(self.days);
+        let date = Date::new(year, month, 1).ok()?.checked_add(jiff::Span::new().days(days)).ok()?;
+        let moment = date.to_datetime(end.time()).to_zoned(end.time_zone().clone()).ok()?;
+        moment.checked_sub(jiff::Span::new().hours(self.hours)).ok()
+    }
+}
+
+/// What to keep. A snapshot stays if any rule wants it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// The newest.
+    pub last: Keep,
+    /// The newest of each of so many hours.
+    pub hourly: Keep,
+    /// The newest of each of so many days.
+    pub daily: Keep,
+    /// The newest of each of so many ISO weeks.
+    pub weekly: Keep,
+    /// The newest of each of so many months.
+    pub monthly: Keep,
+    /// The newest of each of so many years.
+    pub yearly: Keep,
+    /// All that are not so much older than the newest.
+    pub within: Age,
+    /// Hourly ones that are not so much older than the newest.
+    pub within_hourly: Age,
+    /// Daily ones that are not so much older than the newest.
+    pub within_daily: Age,
+    /// Weekly ones that are not so much older than the newest.
+    pub within_weekly: Age,
+    /// Monthly ones that are not so much older than the newest.
+    pub within_monthly: Age,
+    /// Yearly ones that are not so much older than the newest.
+    pub within_yearly: Age,
+    /// All that have every tag of one of these lists.
+    pub tags: Vec<Vec<String>>,
+}
+
+impl Policy {
+    /// Whether it says nothing at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Policy::default()
+    }
+}
+
+/// A snapshot as the planner sees it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Full id.
+    pub id: String,
+    /// When it was taken, with the offset written in it: days end where the writer's days ended.
+    pub time: Zoned,
+    /// Host name.
+    pub host: String,
+    /// Paths.
+    pub paths: Vec<String>,
+    /// Tags.
+    pub tags: Vec<String>,
+}
+
+impl Candidate {
+    /// Whether it has every one of `tags`; the empty tag matches a snapshot that has none.
+    pub fn has_tags(&self, tags: &[String]) -> bool {
+        tags.iter().all(|tag| self.tags.contains(tag) || (tag.is_empty() && self.tags.is_empty()))
+    }
+}
+
+/// What makes snapshots a series to which a policy applies on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupBy {
+    /// The host name.
+    pub host: bool,
+    /// The set of paths.
+    pub paths: bool,
+    /// The set of tags.
+    pub tags: bool,
+}
+
+impl Default for GroupBy {
+    /// Host and paths.
+    fn default() -> Self {
+        GroupBy { host: true, paths: true, tags: false }
+    }
+}
+
+impl FromStr for GroupBy {
+    type Err = Error;
+
+    /// A list of `host`, `paths` and `tags` with commas; empty for one group.
+    fn from_str(text: &str) -> Result<Self> {
+        let mut by = GroupBy { host: false, paths: false, tags: false };
+        for word in text.split(',').filter(|w| !w.is_empty()) {
+            match word {
+                "host" | "hosts" => by.host = true,
+                "path" | "paths" => by.paths = true,
+                "tag" | "tags" => by.tags = true,
+                _ => {
+                    return Err(Error::new(Kind::Config, format!("group snapshots by \"{word}\""))
+                        .hint("write a list of host, paths and tags, as in \"host,paths\""));
+                }
+            }
+        }
+        Ok(by)
+    }
+}
+
+/// What will be kept and forgotten, group by group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The groups, sorted by what they have in common.
+    pub groups: Vec<Group>,
+    /// Snapshots dated later than now: a wrong clock, or somebody who wants good ones to expire.
+    pub future: Vec<String>,
+}
+
+impl Plan {
+    /// Every snapshot to forget.
+    pub fn remove(&self) -> impl Iterator<Item = &str> {
+        self.groups.iter().flat_map(|group| group.remove.iter().map(String::as_str))
+    }
+}
+
+/// One series of snapshots.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The host name, if grouped by it.
+    pub host: String,
+    /// The paths, if grouped by them.
+    pub paths: Vec<String>,
+    /// The tags, if grouped by them.
+    pub tags: Vec<String>,
+    /// What stays, newest first, with the reasons.
+    pub keep: Vec<Kept>,
+    /// What goes, newest first.
+    pub remove: Vec<String>,
+}
+
+/// A snapshot that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Full id.
+    pub id: String,
+    /// Which rules want it, in words.
+    pub reasons: Vec<String>,
+}
+
+/// Applies `policy` to each group of `candidates`.
+///
+/// # Errors
+/// `Kind::Refused`, E0461, if the policy says nothing or would keep nothing of some group.
+pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned) -> Result<Plan> {
+    if policy.is_empty() {
+        return Err(Error::new(Kind::Refused, "forget snapshots by a policy that keeps nothing")
+            .code("E0461")
+            .effect("no snapshot was forgotten"));
+    }
+    let mut groups: BTreeMap<(String, Vec<String>, Vec<String>), Vec<&Candidate>> = BTreeMap::new();
+    for candidate in candidates {
+        groups.entry(group_key(candidate, by)).or_default().push(candidate);
+    }
+    let mut plan = Plan::default();
+    for ((host, paths, tags), mut members) in groups {
+        members.sort_by_key(|c| std::cmp::Reverse(c.time.timestamp()));
+        let (keep, remove) = apply(&members, policy, now);
+        if keep.is_empty() {
+            return Err(Error::new(Kind::Refused, "forget every snapshot of a group")
+                .code("E0461")
+                .with("host", crate::name::escape(host.as_bytes()))
+                .with("paths", crate::name::escape(paths.join(" ").as_bytes()))
+                .effect("no snapshot was forgotten"));
+        }
+        plan.groups.push(Group { host, paths, tags, keep, remove });
+    }
+    plan.future = candidates.iter().filter(|c| c.time > *now).map(|c| c.id.clone()).collect();
+    Ok(plan)
+}
+
+fn group_key(candidate: &Candidate, by: GroupBy) -> (String, Vec<String>, Vec<String>) {
+    let sorted = |list: &[String], wanted: bool| {
+        let mut list = if wanted { list.to_vec() } else { Vec::new() };
+        list.sort();
+        list
+    };
+    let host = if by.host { candidate.host.clone() } else { String::new() };
+    (host, sorted(&candidate.paths, by.paths), sorted(&candidate.tags, by.tags))
+}
+
+/// What a snapshot has in common with the others of its hour, day...
+type Period = fn(&Zoned, usize) -> i64;
+
+const PERIODS: [(&str, Period); 6] = [
+    ("last", |_, nr| nr as i64),
+    ("hourly", |t, _| i64::from(t.hour()) + 100 * ymd(t)),
+    ("daily", |t, _| ymd(t)),
+    ("weekly", |t, _| {
+        let week = t.date().iso_week_date();
+        i64::from(week.year()) * 100 + i64::from(week.week())
+    }),
+    ("monthly", |t, _| ymd(t) / 100),
+    ("yearly", |t, _| i64::from(t.year())),
+];
+
+fn ymd(t: &Zoned) -> i64 {
+    i64::from(t.year()) * 10_000 + i64::from(t.month()) * 100 + i64::from(t.day())
+}
+
+/// One rule under way: what is left of it and the period it kept last.
+struct Rule {
+    name: String,
+    period: Period,
+    left: Keep,
+    /// Only snapshots after this; `None` for no limit.
+    after: Option<Zoned>,
+    kept: Option<i64>,
+}
+
+impl Rule {
+    /// Asks the rule about the next older snapshot. The oldest of all is kept while something is left,
+    /// which makes the history as long as the rule allows.
+    fn wants(&mut self, nr: usize, time: &Zoned, oldest: bool) -> Option<String> {
+        if !self.left.has_some_left() || self.after.as_ref().is_some_and(|after| time <= after) {
+            return None;
+        }
+        let period = (self.period)(time, nr);
+        let repeated = self.kept == Some(period);
+        if repeated && !oldest {
+            return None;
+        }
+        self.kept = Some(period);
+        self.left.take();
+        Some(if repeated { format!("oldest {}", self.name) } else { self.name.clone() })
+    }
+}
+
+fn rules(policy: &Policy, newest: Option<&Zoned>) -> Vec<Rule> {
+    let counts = [policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly, policy.yearly];
+    let ages = [
+        policy.within_hourly,
+        policy.within_daily,
+        policy.within_weekly,
+        policy.within_monthly,
+        policy.within_yearly,
+    ];
+    let counted = PERIODS.iter().zip(counts).map(|((name, period), left)| Rule {
+        name: format!("{name} snapshot"),
+        period: *period,
+        left,
+        after: None,
+        kept: None,
+    });
+    let dated = PERIODS[1..].iter().zip(ages).filter(|(_, age)| !age.is_zero());
+    let dated = dated.map(|((name, period), age)| Rule {
+        name: format!("{name} within {age}"),
+        period: *period,
+        left: Keep::All,
+        after: newest.and_then(|newest| age.before(newest)),
+        kept: None,
+    });
+    counted.chain(dated).collect()
+}
+
+fn apply(newest_first: &[&Candidate], policy: &Policy, now: &Zoned) -> (Vec<Kept>, Vec<String>) {
+    let newest = newest_first.iter().map(|c| &c.time).find(|time| *time < now);
+    let mut rules = rules(policy, newest);
+    let since = newest.and_then(|newest| policy.within.before(newest));
+    let (mut keep, mut remove) = (Vec::new(), Vec::new());
+    for (nr, candidate) in newest_first.iter().enumerate() {
+        let mut reasons: Vec<String> = policy
+            .tags
+            .iter()
+            .filter(|tags| candidate.has_tags(tags))
+            .map(|tags| format!("has tags [{}]", tags.join(", ")))
+            .collect();
+        if !policy.within.is_zero() && since.as_ref().is_none_or(|since| candidate.time > *since) {
+            reasons.push(format!("within {}", policy.within));
+        }
+        let oldest = nr + 1 == newest_first.len();
+        reasons.extend(rules.iter_mut().filter_map(|rule| rule.wants(nr, &candidate.time, oldest)));
+        if reasons.is_empty() {
+            remove.push(candidate.id.clone());
+        } else {
+            keep.push(Kept { id: candidate.id.clone(), reasons });
+        }
+    }
+    (keep, remove)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(id: &str, time: &str) -> Candidate {
+        let time = time.parse::<jiff::Timestamp>().unwrap().to_zoned(jiff::tz::TimeZone::UTC);
+        Candidate { id: id.into(), time, host: "h".into(), paths: vec!["/p".into()], tags: vec![] }
+    }
+
+    fn now() -> Zoned {
+        at("", "2026-01-01T00:00:00Z").time
+    }
+
+    fn kept(candidates: &[Candidate], policy: &Policy) -> Vec<String> {
+        let plan = plan(candidates, policy, GroupBy::default(), &now()).unwrap();
+        plan.groups.iter().flat_map(|g| g.keep.iter().map(|k| k.id.clone())).collect()
+    }
+
+    fn series() -> Vec<Candidate> {
+        vec![
+            at("a", "2025-12-01T10:00:00Z"),
+            at("b", "2025-12-01T12:00:00Z"),
+            at("c", "2025-12-02T09:00:00Z"),
+            at("d", "2025-12-02T09:30:00Z"),
+            at("e", "2025-12-09T09:30:00Z"),
+        ]
+    }
+
+    #[test]
+    fn each_rule_keeps_the_newest_of_its_periods() {
+        let keep = |policy: Policy| kept(&series(), &policy).concat();
+        assert_eq!(keep(Policy { last: Keep::Count(2), ..Policy::default() }), "ed");
+        assert_eq!(keep(Policy { daily: Keep::Count(2), ..Policy::default() }), "ed");
+        assert_eq!(keep(Policy { hourly: Keep::Count(3), ..Policy::default() }), "edb");
+        assert_eq!(keep(Policy { last: Keep::All, ..Policy::default() }), "edcba");
+        // One is left over, so the oldest stays although its month was kept.
+        assert_eq!(keep(Policy { monthly: Keep::Count(2), ..Policy::default() }), "ea");
+        assert_eq!(keep(Policy { weekly: Keep::Count(2), ..Policy::default() }), "ed");
+        assert_eq!(keep(Policy { within: "7d1h".parse().unwrap(), ..Policy::default() }), "edc");
+        assert_eq!(keep(Policy { within_daily: "8d".parse().unwrap(), ..Policy::default() }), "edba");
+    }
+
+    #[test]
+    fn the_iso_year_decides_about_weeks() {
+        let turn = [
+            at("a", "2024-12-30T00:00:00Z"),
+            at("b", "2025-01-01T00:00:00Z"),
+            at("c", "2025-01-06T00:00:00Z"),
+        ];
+        assert_eq!(kept(&turn, &Policy { weekly: Keep::Count(2), ..Policy::default() }), ["c", "b"]);
+    }
+
+    #[test]
+    fn a_policy_that_keeps_nothing_is_refused() {
+        let refused = |policy: Policy| {
+            let err = plan(&series(), &policy, GroupBy::default(), &now()).unwrap_err();
+            assert_eq!((err.kind(), err.stable_code()), (Kind::Refused, Some("E0461")));
+        };
+        refused(Policy::default());
+        refused(Policy { tags: vec![vec!["typo".into()]], ..Policy::default() });
+    }
+
+    #[test]
+    fn groups_stand_alone_and_tags_are_all_needed() {
+        let mut all = series();
+        all[0].host = "other".into();
+        all[1].tags = vec!["x".into(), "y".into()];
+        let policy =
+            Policy { last: Keep::Count(1), tags: vec![vec!["x".into(), "y".into()]], ..Policy::default() };
+        let plan = plan(&all, &policy, GroupBy::default(), &now()).unwrap();
+        assert_eq!(plan.groups.len(), 2);
+        assert_eq!(plan.remove().collect::<Vec<_>>(), ["d", "c"]);
+    }
+
+    #[test]
+    fn the_future_is_named_and_does_not_move_the_window() {
+        let mut all = series();
+        all.push(at("z", "2031-01-01T00:00:00Z"));
+        let policy = Policy { within: "1d".parse().unwrap(), ..Policy::default() };
+        let plan = plan(&all, &policy, GroupBy::default(), &now()).unwrap();
+        assert_eq!(plan.future, ["z"]);
+        assert_eq!(plan.groups[0].keep.iter().map(|k| k.id.as_str()).collect::<String>(), "ze");
+    }
+
+    #[test]
+    fn ages_count_the_calendar() {
+        let end = at("", "2025-03-31T12:00:00Z").time;
+        let before = |age: &str| age.parse::<Age>().unwrap().before(&end).unwrap().timestamp().to_string();
+        assert_eq!(before("1m"), "2025-03-03T12:00:00Z", "February has no 31st day");
+        assert_eq!(before("1y2d3h"), "2024-03-29T09:00:00Z");
+        assert!("5".parse::<Age>().is_err() && "1x".parse::<Age>().is_err());
+        assert_eq!("2y3d".parse::<Age>().unwrap().to_string(), "2y3d");
+        assert!("65535y".parse::<Age>().unwrap().before(&end).is_none());
+    }
+}
