@@ -27,7 +27,10 @@ async fn absent(store: &dyn Store) -> Result<(), String> {
     let key = key("data/ab/nothing");
     holds(said(store.head(&key).await, "head")?.is_none(), "head of what is absent is none")?;
     holds(kind(store.get(&key, None).await) == Some(Kind::NotFound), "get of what is absent is NotFound")?;
-    holds(kind(store.get(&key, Some(0..1)).await) == Some(Kind::NotFound), "a range of what is absent is NotFound")?;
+    holds(
+        kind(store.get(&key, Some(0..1)).await) == Some(Kind::NotFound),
+        "a range of what is absent is NotFound",
+    )?;
     holds(store.delete(&key).await.is_ok(), "deleting what is absent is no error")?;
     holds(said(store.list_all("data").await, "list")?.is_empty(), "a folder that is absent lists as empty")
 }
@@ -66,9 +69,13 @@ async fn if_match(store: &dyn Store) -> Result<(), String> {
         return holds(kind(answer) == Some(Kind::Unsupported), "without if-match the mode is Unsupported");
     }
     said(put("one", Put::Create).await, "create")?;
-    let old = said(store.head(&key).await, "head")?.and_then(|m| m.version).ok_or("head knows the version")?;
+    let old =
+        said(store.head(&key).await, "head")?.and_then(|m| m.version).ok_or("head knows the version")?;
     said(put("two", Put::IfMatch(old.clone())).await, "replace the version that is there")?;
-    holds(kind(put("three", Put::IfMatch(old)).await) == Some(Kind::Conflict), "an old version is a Conflict")?;
+    holds(
+        kind(put("three", Put::IfMatch(old)).await) == Some(Kind::Conflict),
+        "an old version is a Conflict",
+    )?;
     holds(said(store.get(&key, None).await, "get")? == "two", "a conflict changes nothing")?;
     said(store.delete(&key).await, "delete")
 }
@@ -93,7 +100,9 @@ async fn listing(store: &dyn Store) -> Result<(), String> {
     for name in names {
         said(store.put(&key(name), Bytes::from(name), Put::Create).await, "create")?;
     }
-    for (prefix, expected) in [("", &names[..]), ("data", &names[..3]), ("data/ff", &names[2..3]), ("index", &names[4..5])] {
+    for (prefix, expected) in
+        [("", &names[..]), ("data", &names[..3]), ("data/ff", &names[2..3]), ("index", &names[4..5])]
+    {
         let found = said(store.list_all(prefix).await, "list")?;
         let listed: Vec<&str> = found.iter().map(|m| m.key.as_str()).collect();
         holds(listed == expected, &format!("the folder \"{prefix}\" lists {expected:?} and not {listed:?}"))?;

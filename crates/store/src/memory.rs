@@ -70,7 +70,9 @@ impl Store for Memory {
                 return Err(Error::new(Kind::Exists, "create an object").with("object", key));
             }
             Put::IfMatch(version) if now.as_ref() != Some(&version) => {
-                return Err(Error::new(Kind::Conflict, "replace one version of an object").with("object", key));
+                return Err(
+                    Error::new(Kind::Conflict, "replace one version of an object").with("object", key)
+                );
             }
             _ => {}
         }
@@ -104,7 +106,8 @@ impl Store for Memory {
         };
         let inner = self.inner();
         let objects = inner.objects.iter().filter(|(key, _)| below(key));
-        let found: Vec<_> = objects.map(|(key, (bytes, version))| Ok(describe(key, bytes, *version))).collect();
+        let found: Vec<_> =
+            objects.map(|(key, (bytes, version))| Ok(describe(key, bytes, *version))).collect();
         stream::iter(found).boxed()
     }
 

@@ -7,3 +7,7 @@
 )]
 
 pub mod env;
+
+pub mod disk;
+pub mod faulty;
+pub mod recording;

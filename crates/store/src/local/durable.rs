@@ -112,13 +112,14 @@ enum Taken {
 
 fn put(path: &Path, bytes: &[u8], mode: u32, taken: Taken) -> Result<()> {
     let (temporary, file) = open_temporary(path, mode)?;
-    let finished = fill(file, bytes).map_err(|e| failed("write a file", path, bytes.len(), e)).and_then(|()| {
-        match taken {
-            Taken::Replace => std::fs::rename(&temporary, path),
-            Taken::Refuse => rename_if_free(&temporary, path),
-        }
-        .map_err(|e| failed("give a file its name", path, bytes.len(), e))
-    });
+    let finished =
+        fill(file, bytes).map_err(|e| failed("write a file", path, bytes.len(), e)).and_then(|()| {
+            match taken {
+                Taken::Replace => std::fs::rename(&temporary, path),
+                Taken::Refuse => rename_if_free(&temporary, path),
+            }
+            .map_err(|e| failed("give a file its name", path, bytes.len(), e))
+        });
     if let Err(error) = finished {
         // The first error is the story; a temporary name that stays is ignored by every reader.
         let _ = std::fs::remove_file(&temporary);

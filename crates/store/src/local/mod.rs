@@ -90,7 +90,8 @@ impl Store for Local {
     }
 
     fn list(&self, prefix: &str) -> BoxStream<'_, Result<Meta>> {
-        let start = Walk { root: Arc::clone(&self.root), folders: vec![prefix.to_owned()], seen: HashSet::new() };
+        let start =
+            Walk { root: Arc::clone(&self.root), folders: vec![prefix.to_owned()], seen: HashSet::new() };
         stream::try_unfold(start, |mut walk| async {
             if walk.folders.is_empty() {
                 return Ok(None);
@@ -112,7 +113,9 @@ fn put(root: &Path, path: &Path, bytes: &[u8], mode: &Put) -> Result<()> {
     let write = || match mode {
         Put::Create => durable::create(path, bytes, OBJECT_MODE),
         Put::Replace => durable::write(path, bytes, OBJECT_MODE),
-        Put::IfMatch(_) => Err(Error::new(Kind::Unsupported, "replace one version of an object in a directory")),
+        Put::IfMatch(_) => {
+            Err(Error::new(Kind::Unsupported, "replace one version of an object in a directory"))
+        }
     };
     match write() {
         Err(e) if e.kind() == Kind::NotFound => {
@@ -173,7 +176,8 @@ impl Walk {
         let Some(folder) = self.folders.pop() else { return Ok(Vec::new()) };
         let path = self.root.join(&folder);
         let failed = |e| Error::io("list a location", e).with("path", escape(path.as_os_str().as_bytes()));
-        let entries = match path.metadata().and_then(|m| std::fs::read_dir(&path).map(|entries| (m, entries))) {
+        let entries = match path.metadata().and_then(|m| std::fs::read_dir(&path).map(|entries| (m, entries)))
+        {
             Ok((meta, entries)) if self.seen.insert((meta.dev(), meta.ino())) => entries,
             Ok(_) => return Ok(Vec::new()),
             Err(e) if is_absent(&e) => return there(&self.root).map(|()| Vec::new()),

@@ -119,8 +119,15 @@ impl Store for Retry {
                     doubtful.store(true, Ordering::Relaxed);
                     Err(e)
                 }
-                Err(e) if matches!(e.kind(), Kind::Exists | Kind::Conflict) && doubtful.load(Ordering::Relaxed) => {
-                    if self.arrived(key, &bytes).await? { Ok(()) } else { Err(e) }
+                Err(e)
+                    if matches!(e.kind(), Kind::Exists | Kind::Conflict)
+                        && doubtful.load(Ordering::Relaxed) =>
+                {
+                    if self.arrived(key, &bytes).await? {
+                        Ok(())
+                    } else {
+                        Err(e)
+                    }
                 }
                 other => other,
             }
