@@ -25,4 +25,8 @@ pub mod units;
 pub mod class;
 pub mod schedule;
 
+pub mod plan;
+pub mod journal;
+pub mod ladder;
+pub mod moment;
 pub use error::{Error, Kind, Result};
