@@ -1,4 +1,5 @@
 //! The one suite against every location and every wrapper.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "test code may touch the world")]
 
 use recoup_core::event::Silent;
 use recoup_store::local::Local;

@@ -1,4 +1,5 @@
 //! What is special about a directory as a location.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "test code may touch the world")]
 
 use futures_util::TryStreamExt;
 use recoup_core::Kind;

@@ -1,4 +1,5 @@
 //! What a retry mends, and what it must not hide.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "test code may touch the world")]
 
 use recoup_core::Kind;
 use recoup_core::event::Event;

@@ -11,3 +11,9 @@ pub mod env;
 pub mod disk;
 pub mod faulty;
 pub mod recording;
+pub mod restic;
+pub mod tree;
+
+pub mod restored;
+
+pub mod crash;

@@ -88,6 +88,8 @@ impl Store for Recording {
 
     async fn put(&self, key: &Key, bytes: Bytes, mode: Put) -> Result<()> {
         let number = self.issue(Change::Put(key.clone(), bytes.clone()));
+        // Lets others issue theirs, so that changes are in flight together as on a real disk.
+        tokio::task::yield_now().await;
         let result = self.inner.put(key, bytes, mode).await;
         self.settle(number, &result);
         result
@@ -107,6 +109,7 @@ impl Store for Recording {
 
     async fn delete(&self, key: &Key) -> Result<()> {
         let number = self.issue(Change::Delete(key.clone()));
+        tokio::task::yield_now().await;
         let result = self.inner.delete(key).await;
         self.settle(number, &result);
         result
