@@ -7,6 +7,7 @@
 )]
 
 pub mod env;
+pub mod memory_use;
 
 pub mod disk;
 pub mod faulty;
@@ -17,3 +18,6 @@ pub mod tree;
 pub mod restored;
 
 pub mod crash;
+
+#[cfg(feature = "hostile")]
+pub mod evil;
