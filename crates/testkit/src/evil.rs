@@ -59,7 +59,8 @@ impl Evil {
         let env = crate::env::real();
         let key = MasterKey::random(&env);
         let password = Secret::new(PASSWORD.into());
-        let file = KeyFile::create(&password, &key, PasswordStrength::Generated, &env).unwrap().encode().unwrap();
+        let file =
+            KeyFile::create(&password, &key, PasswordStrength::Generated, &env).unwrap().encode().unwrap();
         let config = Config::new(&env, None).encode().unwrap();
         let mut evil = Evil {
             objects: BTreeMap::new(),
@@ -145,7 +146,9 @@ impl Evil {
             self.put(layout::key(ObjectKind::Pack, &id), bytes);
             let mut claims = pack.claims;
             claims.iter_mut().for_each(&lie);
-            self.index.push(json!({"id": id.to_string(), "blobs": claims.iter().map(index_entry).collect::<Vec<_>>()}));
+            self.index.push(
+                json!({"id": id.to_string(), "blobs": claims.iter().map(index_entry).collect::<Vec<_>>()}),
+            );
         }
     }
 

@@ -15,6 +15,7 @@ pub mod recording;
 pub mod restic;
 pub mod tree;
 
+pub mod on_disk;
 pub mod restored;
 
 pub mod crash;

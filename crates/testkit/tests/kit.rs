@@ -96,3 +96,15 @@ async fn crash_states_hold_every_subset_of_what_was_in_flight() {
     assert!(complaint.unwrap_err().ends_with(": no"));
     assert_eq!(crash_states(&BTreeMap::new(), &recording.log(), 1, 1).len(), 2);
 }
+
+#[test]
+fn a_nasty_folder_can_be_made_and_read() {
+    let dir = tempfile::tempdir().unwrap();
+    recoup_testkit::on_disk::make_nasty(dir.path());
+    recoup_testkit::on_disk::add_xattrs(dir.path());
+    let flat = recoup_testkit::on_disk::flat(dir.path());
+    assert!(flat.len() > 540, "{}", flat.len());
+    assert_eq!(differences(&flat, &flat), "");
+    let (entry, bytes) = &flat[&TreePath::parse(b"sparse").unwrap()];
+    assert_eq!((entry.size, bytes.len()), (48 << 20, 48 << 20));
+}
