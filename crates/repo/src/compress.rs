@@ -1,0 +1,163 @@
+//! zstd, bounded in both directions (restic design, Repository Layout version 2).
+//!
+//! One frame with its content size, level 3, no checksum and no dictionary, which every restic
+//! from 0.14 on reads. A decoder gets exactly the memory that was claimed and allowed, never more
+//! (fault row 146).
+
+use recoup_core::{Error, Kind, Result};
+use std::io::Read;
+use zstd::bulk;
+
+const LEVEL: i32 = 3;
+
+/// A compressor whose tables are kept from one blob to the next. One per thread.
+pub struct Compressor {
+    inner: bulk::Compressor<'static>,
+    room: Vec<u8>,
+}
+
+impl Compressor {
+    /// A compressor at the one level that is used for everything.
+    ///
+    /// # Errors
+    /// `Kind::Bug` if zstd cannot be set up.
+    pub fn new() -> Result<Self> {
+        let inner =
+            bulk::Compressor::new(LEVEL).map_err(|cause| Error::bug("set up zstd").caused_by(cause))?;
+        Ok(Compressor { inner, room: Vec::new() })
+    }
+
+    /// Compresses `plain`; the result lives until the next call.
+    ///
+    /// # Errors
+    /// `Kind::Bug` if zstd refuses.
+    pub fn compress(&mut self, plain: &[u8]) -> Result<&[u8]> {
+        self.room.clear();
+        self.room.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.inner
+            .compress_to_buffer(plain, &mut self.room)
+            .map_err(|cause| Error::bug("compress a blob").caused_by(cause))?;
+        Ok(&self.room)
+    }
+
+    /// Compresses `plain` if that makes it shorter; `None` says: store it plain.
+    ///
+    /// # Errors
+    /// `Kind::Bug` if zstd refuses.
+    pub fn shrink(&mut self, plain: &[u8]) -> Result<Option<&[u8]>> {
+        if plain.is_empty() {
+            return Ok(None);
+        }
+        let packed = self.compress(plain)?;
+        Ok((packed.len() < plain.len()).then_some(packed))
+    }
+}
+
+/// Decompresses `packed`, which must give exactly `claimed` bytes, at most `max`.
+///
+/// # Errors
+/// `Kind::Corrupt` if it gives more or less or is no zstd; `Kind::Refused` if `claimed` is above `max`.
+pub fn decompress_exact(packed: &[u8], claimed: u64, max: u64) -> Result<Vec<u8>> {
+    if claimed > max {
+        return Err(too_large(claimed, max));
+    }
+    if let Some(told) = bulk::Decompressor::upper_bound(packed) {
+        if told as u64 != claimed {
+            return Err(corrupt(&format!("it claims {claimed} bytes and holds {told}")));
+        }
+        let mut out = Vec::with_capacity(told);
+        let mut decoder =
+            bulk::Decompressor::new().map_err(|cause| Error::bug("set up zstd").caused_by(cause))?;
+        decoder
+            .decompress_to_buffer(packed, &mut out)
+            .map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))?;
+        return exactly(out, claimed);
+    }
+    // a frame without a content size, as a streaming encoder writes it
+    exactly(stream(packed, claimed)?, claimed)
+}
+
+/// Decompresses `packed` to at most `max` bytes.
+///
+/// # Errors
+/// `Kind::Corrupt` if it is no zstd; `Kind::Refused` if it gives more than `max`.
+pub fn decompress_bounded(packed: &[u8], max: u64) -> Result<Vec<u8>> {
+    match bulk::Decompressor::upper_bound(packed) {
+        Some(told) => decompress_exact(packed, told as u64, max),
+        None => {
+            let out = stream(packed, max)?;
+            if out.len() as u64 > max { Err(too_large(out.len() as u64, max)) } else { Ok(out) }
+        }
+    }
+}
+
+/// Memory grows with what really comes out, and stops one byte above `max`.
+fn stream(packed: &[u8], max: u64) -> Result<Vec<u8>> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut out = Vec::new();
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(packed)?;
+        decoder.window_log_max(27)?;
+        decoder.take(max.saturating_add(1)).read_to_end(&mut out)?;
+        Ok(out)
+    };
+    read().map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))
+}
+
+fn exactly(out: Vec<u8>, claimed: u64) -> Result<Vec<u8>> {
+    if out.len() as u64 == claimed {
+        return Ok(out);
+    }
+    Err(corrupt(&format!("it claims {claimed} bytes and holds {} or more", out.len())))
+}
+
+fn corrupt(why: &str) -> Error {
+    Error::new(Kind::Corrupt, format!("decompress a blob: {why}")).code("E0416")
+}
+
+fn too_large(claimed: u64, max: u64) -> Error {
+    use recoup_core::units::ByteSize;
+    Error::new(
+        Kind::Refused,
+        format!("decompress a blob: it claims {}, {} are allowed", ByteSize(claimed), ByteSize(max)),
+    )
+    .code("E0417")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_does_not_shrink_is_stored_plain() {
+        let mut zstd = Compressor::new().unwrap();
+        assert!(zstd.shrink(b"").unwrap().is_none());
+        assert!(zstd.shrink(b"ab").unwrap().is_none());
+        assert!(zstd.shrink(&[7; 1000]).unwrap().is_some());
+    }
+
+    #[test]
+    fn row_146_a_bomb_is_refused_by_its_claim_and_by_its_content() {
+        let bomb = Compressor::new().unwrap().compress(&vec![0; 50 << 20]).unwrap().to_vec();
+        assert_eq!(decompress_exact(&bomb, 50 << 20, 16 << 20).unwrap_err().kind(), Kind::Refused);
+        assert_eq!(decompress_exact(&bomb, 100, 16 << 20).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(decompress_bounded(&bomb, 16 << 20).unwrap_err().kind(), Kind::Refused);
+        let silent = zstd::stream::encode_all(&vec![0; 50 << 20][..], 3).unwrap();
+        assert_eq!(decompress_exact(&silent, 100, 16 << 20).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(decompress_bounded(&silent, 16 << 20).unwrap_err().kind(), Kind::Refused);
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip_and_no_panic_on_anything(plain: Vec<u8>, cut: usize) {
+            let packed = Compressor::new().unwrap().compress(&plain).unwrap().to_vec();
+            let max = 1 << 20;
+            prop_assert_eq!(&decompress_exact(&packed, plain.len() as u64, max).unwrap(), &plain);
+            let streamed = zstd::stream::encode_all(&plain[..], 1).unwrap();
+            prop_assert_eq!(&decompress_exact(&streamed, plain.len() as u64, max).unwrap(), &plain);
+            prop_assert!(decompress_exact(&packed, plain.len() as u64 + 1, max).is_err());
+            prop_assert!(decompress_exact(&packed[..cut % packed.len()], plain.len() as u64, max).is_err() || plain.is_empty());
+            let _ = decompress_bounded(&plain, max);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Packs: sealed blobs one after the other, then a sealed header (restic design, Pack Format).
+//!
+//! ```text
+//! blob 1 || ... || blob N || sealed header || u32le length of the sealed header
+//! header entry = type (1) || u32le stored length || [u32le plaintext length] || SHA-256 (32)
+//! ```
+//!
+//! Offsets are implied by the order, so a pack has exactly 36 + sum(stored length + entry) bytes.
+
+use crate::blob::{BlobHandle, BlobKind};
+use crate::compress::decompress_exact;
+use crate::crypto::{MasterKey, OVERHEAD_BYTES};
+use crate::id::Id;
+use crate::limits::Limits;
+use recoup_core::env::Env;
+use recoup_core::{Error, Kind, Result};
+
+/// The length field at the end.
+pub const TRAILER_BYTES: u64 = 4;
+/// An empty pack: overhead of the header and the length field.
+pub const FIXED_BYTES: u64 = OVERHEAD_BYTES as u64 + TRAILER_BYTES;
+
+const ENTRY_PLAIN_BYTES: usize = 37;
+const ENTRY_COMPRESSED_BYTES: usize = 41;
+
+/// Where a blob lies in its pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackEntry {
+    /// Which blob.
+    pub handle: BlobHandle,
+    /// First byte.
+    pub offset: u32,
+    /// Stored bytes, sealing included.
+    pub length: u32,
+    /// Plaintext bytes, if it is compressed.
+    pub uncompressed: Option<u32>,
+}
+
+impl PackEntry {
+    /// Length of the plaintext by what the entry claims.
+    pub fn plain_bytes(&self) -> u64 {
+        match self.uncompressed {
+            Some(bytes) => u64::from(bytes),
+            None => u64::from(self.length).saturating_sub(OVERHEAD_BYTES as u64),
+        }
+    }
+
+    /// First byte behind the blob.
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.length)
+    }
+
+    /// Its length in the header.
+    pub fn header_bytes(&self) -> u64 {
+        (if self.uncompressed.is_some() { ENTRY_COMPRESSED_BYTES } else { ENTRY_PLAIN_BYTES }) as u64
+    }
+}
+
+/// The one size a pack with these blobs has.
+pub fn size_of(entries: &[PackEntry]) -> u64 {
+    FIXED_BYTES + entries.iter().map(|e| u64::from(e.length) + e.header_bytes()).sum::<u64>()
+}
+
+/// A pack under construction. Blobs are sealed straight into its buffer.
+#[derive(Default)]
+pub struct PackBuilder {
+    bytes: Vec<u8>,
+    entries: Vec<PackEntry>,
+}
+
+/// A finished pack.
+pub struct Pack {
+    /// SHA-256 of `bytes`, its name.
+    pub id: Id,
+    /// What is stored.
+    pub bytes: Vec<u8>,
+    /// What is in it, by offset.
+    pub entries: Vec<PackEntry>,
+}
+
+impl PackBuilder {
+    /// An empty pack with room for `capacity` bytes.
+    pub fn with_capacity(capacity: usize) -> Self {
+        PackBuilder { bytes: Vec::with_capacity(capacity), entries: Vec::new() }
+    }
+
+    /// Bytes so far, without the header.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What is in it so far.
+    pub fn entries(&self) -> &[PackEntry] {
+        &self.entries
+    }
+
+    /// Bytes of the finished pack if it were finished now.
+    pub fn finished_len(&self) -> u64 {
+        size_of(&self.entries)
+    }
+
+    /// Seals `stored` into the pack. `uncompressed` is the plaintext's length if `stored` is compressed.
+    /// The caller never adds a blob twice.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if the pack would grow beyond 4 GiB.
+    pub fn add(
+        &mut self,
+        key: &MasterKey,
+        env: &Env,
+        handle: BlobHandle,
+        stored: &[u8],
+        uncompressed: Option<usize>,
+    ) -> Result<()> {
+        let full = || Error::new(Kind::Refused, "add a blob to a pack of 4 GiB").with("blob", handle);
+        let fit = |n: usize| u32::try_from(n).map_err(|_| full());
+        let end = self.bytes.len().checked_add(stored.len() + OVERHEAD_BYTES).ok_or_else(full)?;
+        let entry = PackEntry {
+            handle,
+            offset: fit(self.bytes.len())?,
+            length: fit(stored.len() + OVERHEAD_BYTES)?,
+            uncompressed: uncompressed.map(fit).transpose()?,
+        };
+        fit(end)?;
+        key.seal_into(env, stored, &mut self.bytes);
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Appends the header and names the pack.
+    pub fn finish(mut self, key: &MasterKey, env: &Env) -> Pack {
+        let header = encode_header(&self.entries);
+        let before = self.bytes.len();
+        key.seal_into(env, &header, &mut self.bytes);
+        // a pack stays below 4 GiB, and so does its header
+        let length = (self.bytes.len() - before) as u32;
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+        Pack { id: Id::of(&self.bytes), bytes: self.bytes, entries: self.entries }
+    }
+}
+
+fn encode_header(entries: &[PackEntry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(entries.len() * ENTRY_COMPRESSED_BYTES);
+    for entry in entries {
+        let kind = match entry.handle.kind {
+            BlobKind::Data => 0,
+            BlobKind::Tree => 1,
+        };
+        out.push(kind + if entry.uncompressed.is_some() { 2 } else { 0 });
+        out.extend_from_slice(&entry.length.to_le_bytes());
+        if let Some(bytes) = entry.uncompressed {
+            out.extend_from_slice(&bytes.to_le_bytes());
+        }
+        out.extend_from_slice(entry.handle.id.as_bytes());
+    }
+    out
+}
+
+/// Bytes of the sealed header, from the last four bytes of a pack of `size` bytes.
+///
+/// # Errors
+/// `Kind::Corrupt` if there is no room for it; `Kind::Refused` if it is larger than allowed.
+pub fn header_length(size: u64, trailer: [u8; 4], limits: &Limits) -> Result<u64> {
+    let length = u64::from(u32::from_le_bytes(trailer));
+    if length > limits.header_bytes_max {
+        let text = format!("read a pack header of {length} bytes, {} are allowed", limits.header_bytes_max);
+        return Err(Error::new(Kind::Refused, text).code("E0421"));
+    }
+    if length <= OVERHEAD_BYTES as u64 || length + TRAILER_BYTES > size {
+        return Err(corrupt("its length makes no sense"));
+    }
+    Ok(length)
+}
+
+/// Opens the sealed header of a pack of `size` bytes. The blobs must fill the pack exactly.
+///
+/// # Errors
+/// `Kind::Corrupt` if the seal is broken or the entries do not add up to `size`.
+pub fn decode_header(key: &MasterKey, sealed: &[u8], size: u64) -> Result<Vec<PackEntry>> {
+    let header = key.open(sealed).map_err(|cause| corrupt("its seal is broken").caused_by(cause))?;
+    let mut rest = header.as_slice();
+    let mut entries: Vec<PackEntry> = Vec::with_capacity(header.len() / ENTRY_PLAIN_BYTES);
+    while !rest.is_empty() {
+        let offset = entries.last().map_or(0, PackEntry::end);
+        let offset = u32::try_from(offset).map_err(|_| corrupt("it is larger than 4 GiB"))?;
+        entries.push(decode_entry(&mut rest, offset).ok_or_else(|| corrupt("an entry makes no sense"))?);
+    }
+    if size_of(&entries) != size {
+        return Err(corrupt("its blobs do not add up to the size of the pack"));
+    }
+    Ok(entries)
+}
+
+fn decode_entry(rest: &mut &[u8], offset: u32) -> Option<PackEntry> {
+    let kind = *rest.split_off_first()?;
+    let length = u32::from_le_bytes(take(rest)?);
+    let uncompressed = match kind {
+        0 | 1 => None,
+        2 | 3 => Some(u32::from_le_bytes(take(rest)?)),
+        _ => return None,
+    };
+    let id = Id::from_bytes(take(rest)?);
+    let kind = if kind & 1 == 0 { BlobKind::Data } else { BlobKind::Tree };
+    (length as usize >= OVERHEAD_BYTES).then_some(PackEntry {
+        handle: BlobHandle { kind, id },
+        offset,
+        length,
+        uncompressed,
+    })
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, after) = rest.split_first_chunk()?;
+    *rest = after;
+    Some(*first)
+}
+
+/// Opens one blob: seal, compression, and the hash against the name that was asked for.
+///
+/// # Errors
+/// `Kind::Corrupt` if it is not that blob; `Kind::Refused` if it claims more than `limits` allow.
+pub fn open_blob(
+    key: &MasterKey,
+    entry: &PackEntry,
+    mut sealed: Vec<u8>,
+    limits: &Limits,
+) -> Result<Vec<u8>> {
+    let name = |err: Error| err.with("blob", entry.handle);
+    let max = limits.plain_bytes_max(entry.handle.kind);
+    let plain = key.open_in_place(&mut sealed).map_err(name)?;
+    let plain = match entry.uncompressed {
+        Some(claimed) => decompress_exact(plain, u64::from(claimed), max).map_err(name)?,
+        None if plain.len() as u64 > max => {
+            let text = format!("open a blob of {} bytes, {max} are allowed", plain.len());
+            return Err(name(Error::new(Kind::Refused, text).code("E0417")));
+        }
+        None => {
+            let length = plain.len();
+            let start = sealed.len().saturating_sub(length + OVERHEAD_BYTES / 2);
+            sealed.copy_within(start..start + length, 0);
+            sealed.truncate(length);
+            sealed
+        }
+    };
+    if Id::of(&plain) == entry.handle.id {
+        return Ok(plain);
+    }
+    Err(name(Error::new(Kind::Corrupt, "open a blob: its content is not what its name says").code("E0413")))
+}
+
+fn corrupt(why: &str) -> Error {
+    Error::new(Kind::Corrupt, format!("read a pack header: {why}")).code("E0421")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compress::Compressor;
+    use proptest::prelude::*;
+    use recoup_testkit::env::real;
+
+    fn build(key: &MasterKey, blobs: &[Vec<u8>]) -> Pack {
+        let env = real();
+        let mut zstd = Compressor::new().unwrap();
+        let mut pack = PackBuilder::default();
+        for plain in blobs {
+            let handle = BlobHandle::data(Id::of(plain));
+            match zstd.shrink(plain).unwrap() {
+                Some(packed) => pack.add(key, &env, handle, packed, Some(plain.len())).unwrap(),
+                None => pack.add(key, &env, handle, plain, None).unwrap(),
+            }
+        }
+        pack.finish(key, &env)
+    }
+
+    fn header_of(pack: &[u8], limits: &Limits) -> Result<(u64, usize)> {
+        let trailer = *pack.last_chunk().ok_or_else(|| corrupt("too short"))?;
+        let length = header_length(pack.len() as u64, trailer, limits)?;
+        Ok((length, pack.len() - 4 - length as usize))
+    }
+
+    #[test]
+    fn a_header_bomb_is_refused() {
+        let err = header_length(u64::MAX, [0xff; 4], &Limits::default()).unwrap_err();
+        assert_eq!(err.kind(), Kind::Refused);
+        assert_eq!(header_length(100, [0, 0, 0, 0], &Limits::default()).unwrap_err().kind(), Kind::Corrupt);
+        assert_eq!(header_length(100, [97, 0, 0, 0], &Limits::default()).unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    #[test]
+    fn row_147_a_blob_under_a_wrong_name_is_never_given() {
+        let env = real();
+        let key = MasterKey::random(&env);
+        let mut pack = PackBuilder::default();
+        pack.add(&key, &env, BlobHandle::data(Id::of(b"good")), b"evil", None).unwrap();
+        let pack = pack.finish(&key, &env);
+        let entry = pack.entries[0];
+        let err = open_blob(&key, &entry, pack.bytes[..entry.end() as usize].to_vec(), &Limits::default());
+        assert_eq!(err.unwrap_err().kind(), Kind::Corrupt);
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(blobs in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..8), repeat in 1..40usize) {
+            let key = MasterKey::random(&real());
+            let limits = Limits::default();
+            let blobs: Vec<Vec<u8>> = blobs.into_iter().map(|b| b.repeat(repeat)).collect();
+            let pack = build(&key, &blobs);
+            prop_assert_eq!(pack.id, Id::of(&pack.bytes));
+            prop_assert_eq!(size_of(&pack.entries), pack.bytes.len() as u64);
+            let (length, start) = header_of(&pack.bytes, &limits).unwrap();
+            let entries = decode_header(&key, &pack.bytes[start..start + length as usize], pack.bytes.len() as u64).unwrap();
+            prop_assert_eq!(&entries, &pack.entries);
+            for (entry, plain) in entries.iter().zip(&blobs) {
+                let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
+                prop_assert_eq!(&open_blob(&key, entry, sealed, &limits).unwrap(), plain);
+                prop_assert_eq!(entry.plain_bytes(), plain.len() as u64);
+            }
+        }
+
+        #[test]
+        fn a_cut_pack_has_no_header(cut in 1..200usize) {
+            let key = MasterKey::random(&real());
+            let limits = Limits::default();
+            let pack = build(&key, &[vec![1; 100], vec![2; 50]]);
+            let cut_pack = &pack.bytes[..pack.bytes.len().saturating_sub(cut)];
+            if let Ok((length, start)) = header_of(cut_pack, &limits) {
+                let end = start + length as usize;
+                prop_assert!(decode_header(&key, &cut_pack[start..end], cut_pack.len() as u64).is_err());
+            }
+        }
+    }
+}

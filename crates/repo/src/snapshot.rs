@@ -1,0 +1,127 @@
+//! Snapshots: a tree with its story (restic design, Snapshots).
+
+use crate::golang::time::GoTime;
+use crate::id::Id;
+use recoup_core::env::Env;
+use recoup_core::{Error, Kind, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A snapshot. The fields stand in restic's order; unknown ones are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When the backup began.
+    pub time: GoTime,
+    /// The snapshot that unchanged files were taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Id>,
+    /// The root.
+    pub tree: Id,
+    /// What was backed up, as absolute paths.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub paths: Vec<String>,
+    /// Where.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// By whom.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub username: String,
+    /// By which user id.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub uid: u32,
+    /// By which group id.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gid: u32,
+    /// Patterns that were left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
+    pub excludes: Vec<String>,
+    /// Tags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_empty")]
+    pub tags: Vec<String>,
+    /// The snapshot this one was rewritten from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Id>,
+    /// What wrote it, as in `recoup 0.1.0`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub program_version: String,
+    /// Counters, in restic's form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Value>,
+    /// A short mirror of what recoup keeps inside the tree; lost when restic rewrites the snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recoup: Option<Value>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(id: &u32) -> bool {
+    *id == 0
+}
+
+/// Go writes an absent list as null.
+fn null_is_empty<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Option::<Vec<String>>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+impl Snapshot {
+    /// A snapshot of `tree`, now, by this process.
+    pub fn new(env: &Env, tree: Id, paths: Vec<String>) -> Self {
+        Snapshot {
+            time: GoTime::new(env.now(), &env.zone),
+            parent: None,
+            tree,
+            paths,
+            hostname: env.host.hostname.clone(),
+            username: env.host.username.clone(),
+            uid: env.host.uid,
+            gid: env.host.gid,
+            excludes: Vec::new(),
+            tags: Vec::new(),
+            original: None,
+            program_version: concat!("recoup ", env!("CARGO_PKG_VERSION")).into(),
+            summary: None,
+            recoup: None,
+            other: Map::new(),
+        }
+    }
+
+    /// The JSON, to go through [`crate::unpacked`].
+    ///
+    /// # Errors
+    /// `Kind::Bug` if it cannot be written.
+    pub fn encode(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|cause| Error::bug("write a snapshot").caused_by(cause))
+    }
+
+    /// Reads the JSON.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` if it is no snapshot.
+    pub fn decode(json: &[u8]) -> Result<Self> {
+        serde_json::from_slice(json)
+            .map_err(|cause| Error::new(Kind::Corrupt, "read a snapshot").code("E0419").caused_by(cause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_stand_as_restic_writes_them_and_unknown_ones_stay() {
+        let id = Id::of(b"t");
+        let text = format!(
+            r#"{{"time":"2026-11-22T10:00:00.25+01:00","tree":"{id}","paths":["/a"],"hostname":"h","username":"root","tags":["x"],"program_version":"restic 0.18.0","label":"rustic's"}}"#
+        );
+        let snapshot = Snapshot::decode(text.as_bytes()).unwrap();
+        assert_eq!(snapshot.other["label"], "rustic's");
+        assert_eq!(String::from_utf8(snapshot.encode().unwrap()).unwrap(), text);
+        for cut in 0..text.len() {
+            assert!(Snapshot::decode(&text.as_bytes()[..cut]).is_err());
+        }
+        let nulls = format!(r#"{{"time":"2026-11-22T10:00:00Z","tree":"{id}","paths":null,"tags":null}}"#);
+        assert!(Snapshot::decode(nulls.as_bytes()).unwrap().paths.is_empty());
+    }
+}
