@@ -132,6 +132,19 @@ impl PackBuilder {
         Ok(())
     }
 
+    /// Both packs in one. They have no blob in common.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if it would grow beyond 4 GiB.
+    pub fn merged(mut self, other: PackBuilder) -> Result<Self> {
+        let full = |_| Error::new(Kind::Refused, "merge packs beyond 4 GiB");
+        let base = u32::try_from(self.bytes.len()).map_err(full)?;
+        u32::try_from(self.bytes.len() + other.bytes.len()).map_err(full)?;
+        self.bytes.extend_from_slice(&other.bytes);
+        self.entries.extend(other.entries.into_iter().map(|e| PackEntry { offset: base + e.offset, ..e }));
+        Ok(self)
+    }
+
     /// Appends the header and names the pack.
     pub fn finish(mut self, key: &MasterKey, env: &Env) -> Pack {
         let header = encode_header(&self.entries);
