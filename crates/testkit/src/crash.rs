@@ -6,6 +6,7 @@ use bytes::Bytes;
 use recoup_store::Key;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use tokio::task::{JoinError, JoinSet};
 
 /// How much was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,20 +18,22 @@ pub struct Tried {
 }
 
 /// Calls `oracle` for every state that a crash at any moment of `log` can leave, starting from the
-/// objects in `before`. States that differ in nothing the oracle can see come once. The first
-/// complaint of the oracle ends it, with the state in words.
+/// objects in `before`. States that differ in nothing the oracle can see come once. Some are looked at
+/// at the same time, on the threads of the runtime. A complaint comes with the state in words.
 pub async fn every_crash<F, Fut>(
     before: &BTreeMap<Key, Bytes>,
     log: &[Record],
     seed: u64,
-    mut oracle: F,
+    oracle: F,
 ) -> Result<Tried, String>
 where
-    F: FnMut(CrashState) -> Fut,
-    Fut: Future<Output = Result<(), String>>,
+    F: Fn(CrashState) -> Fut,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
+    const AT_ONCE: usize = 8;
     let mut seen = HashSet::new();
     let mut tried = Tried::default();
+    let mut running = JoinSet::new();
     for at in 0..=log.len() {
         tried.prefixes += 1;
         for state in crash_states(before, log, at, seed) {
@@ -39,10 +42,25 @@ where
             }
             tried.states += 1;
             let story = describe(&state, log);
-            oracle(state).await.map_err(|complaint| format!("{story}: {complaint}"))?;
+            let verdict = oracle(state);
+            running.spawn(async move { verdict.await.map_err(|complaint| format!("{story}: {complaint}")) });
+            if running.len() >= AT_ONCE {
+                settle(running.join_next().await)?;
+            }
         }
     }
+    while let Some(verdict) = running.join_next().await {
+        settle(Some(verdict))?;
+    }
     Ok(tried)
+}
+
+fn settle(verdict: Option<Result<Result<(), String>, JoinError>>) -> Result<(), String> {
+    match verdict {
+        None | Some(Ok(Ok(()))) => Ok(()),
+        Some(Ok(Err(complaint))) => Err(complaint),
+        Some(Err(panic)) => Err(format!("the oracle itself failed: {panic}")),
+    }
 }
 
 fn fingerprint(state: &CrashState) -> u64 {

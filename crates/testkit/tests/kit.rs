@@ -11,7 +11,7 @@ use recoup_testkit::restored::{Restored, differences};
 use recoup_testkit::tree::{Content, Tree, seed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn key(name: &str) -> Key {
     Key::new(name).unwrap()
@@ -79,17 +79,18 @@ async fn crash_states_hold_every_subset_of_what_was_in_flight() {
     let (one, two) = both.await;
     one.and(two).unwrap();
     recording.delete(&key("a")).await.unwrap();
-    let mut seen = BTreeSet::new();
+    let seen = Mutex::new(BTreeSet::new());
     let tried = every_crash(&BTreeMap::new(), &recording.log(), 1, |state| {
         let names: Vec<String> = state.objects().keys().map(Key::to_string).collect();
         assert!(!state.marks.is_empty() || names.len() <= 1);
-        seen.insert(names.join(" "));
+        seen.lock().unwrap().insert(names.join(" "));
         async { Ok(()) }
     })
     .await
     .unwrap();
     assert_eq!(tried.prefixes, recording.log().len() + 1);
     let expected = ["", "a", "a b", "a c", "a b c", "b c"];
+    let seen = seen.into_inner().unwrap();
     assert!(expected.iter().all(|names| seen.contains(*names)), "{seen:?}");
     let complaint =
         every_crash(&BTreeMap::new(), &recording.log(), 1, |_| async { Err("no".to_owned()) }).await;
