@@ -10,6 +10,8 @@ pub mod position;
 pub mod process;
 pub mod source;
 
+pub mod files;
+
 pub use artifact::{Capture, Check, Description, Facts, Proof, Settle, TreeCounts};
 pub use position::Position;
 pub use process::{Holder, Holding};

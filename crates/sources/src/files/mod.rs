@@ -1,0 +1,7 @@
+//! Files and directories: read as they are, put back beneath a directory and nowhere else.
+
+pub mod exclude;
+mod meta;
+mod reader;
+pub mod roots;
+pub mod walk;
