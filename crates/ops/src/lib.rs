@@ -19,3 +19,5 @@ pub mod export;
 pub mod doctor;
 
 pub mod check;
+
+pub mod sandbox;
