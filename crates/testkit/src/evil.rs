@@ -61,7 +61,7 @@ impl Evil {
         let password = Secret::new(PASSWORD.into());
         let file =
             KeyFile::create(&password, &key, PasswordStrength::Generated, &env).unwrap().encode().unwrap();
-        let config = Config::new(&env, None).encode().unwrap();
+        let config = Config::new(&env, None).unwrap().encode().unwrap();
         let mut evil = Evil {
             objects: BTreeMap::new(),
             key,
