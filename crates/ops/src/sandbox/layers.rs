@@ -27,6 +27,11 @@ pub(super) fn choose(spec: &Spec) -> io::Result<Vec<(PathBuf, bool)>> {
         let there = folder.ancestors().find(|f| f.is_dir()).unwrap_or(Path::new("/"));
         wanted.insert(there.to_owned(), true);
     }
+    if spec.user.through_user_namespace {
+        // A layer cannot take over folders of users that the namespace does not know, so the folders
+        // of the application get layers of their own.
+        return Ok(wanted.into_iter().collect());
+    }
     let points: Vec<PathBuf> = mounts::beneath(Path::new("/"))?.into_iter().map(|m| m.at).collect();
     Ok(reduce(wanted, &points))
 }
