@@ -2,4 +2,110 @@
 
 use super::Code;
 
-pub(super) const CODES: &[Code] = &[];
+pub(super) const CODES: &[Code] = &[
+    Code {
+        code: "E0100",
+        title: "there is no recoup.toml",
+        meaning: "Neither this folder nor any folder above it holds a recoup.toml, or a pyproject.toml with a [tool.recoup] table.",
+        effect: "Nothing was attempted.",
+        next: "Go to the project's folder, name the file with --config, or run `recoup init` to write one.",
+    },
+    Code {
+        code: "E0101",
+        title: "the configuration is not valid TOML",
+        meaning: "The file cannot be read as TOML at the place shown; usually a quote, a bracket or an equals sign is missing just before it.",
+        effect: "Nothing was attempted. Data and repositories are untouched.",
+        next: "Mend the line shown and run the command again.",
+    },
+    Code {
+        code: "E0102",
+        title: "a key is unknown",
+        meaning: "recoup never ignores what it does not understand: a misspelt promise would otherwise look kept. The message names the nearest key, or says that this version cannot do it yet.",
+        effect: "Nothing was attempted.",
+        next: "Correct the key or take it out. `recoup config schema` lists every key.",
+    },
+    Code {
+        code: "E0103",
+        title: "a value has the wrong type",
+        meaning: "The key wants another kind of value. Durations, sizes and percentages are strings with their unit, so that nobody has to guess what 15 means.",
+        effect: "Nothing was attempted.",
+        next: "Write the value as the hint shows.",
+    },
+    Code {
+        code: "E0104",
+        title: "a value cannot be used",
+        meaning: "The value has the right type, and is outside of what the key allows or cannot be read as a duration, size, schedule or comparison.",
+        effect: "Nothing was attempted.",
+        next: "Write the value as the hint shows.",
+    },
+    Code {
+        code: "E0105",
+        title: "a key is missing",
+        meaning: "The table cannot do its work without this key, and there is no safe value that recoup could choose by itself.",
+        effect: "Nothing was attempted.",
+        next: "Add the key. The note in the message says what it is for.",
+    },
+    Code {
+        code: "E0106",
+        title: "a name refers to nothing",
+        meaning: "A source, class, service, check, set or location is named here and declared nowhere.",
+        effect: "Nothing was attempted.",
+        next: "Correct the name, or declare what it names.",
+    },
+    Code {
+        code: "E0107",
+        title: "a variable cannot be filled in",
+        meaning: "Strings may hold ${env:NAME} or ${env:NAME:-default}. The environment has no such name, the form is unknown, or it stands where a file may not choose: at the program of a command.",
+        effect: "Nothing was attempted.",
+        next: "Set the variable, give it a default, or write the value out.",
+    },
+    Code {
+        code: "E0108",
+        title: "the configuration is too large",
+        meaning: "The file has more than 1 MiB or is nested more than 16 levels deep. No honest configuration is; the limit protects against files that somebody else wrote.",
+        effect: "Nothing was attempted.",
+        next: "Look at who changed the file last.",
+    },
+    Code {
+        code: "E0112",
+        title: "a secret is written into the configuration",
+        meaning: "This key says where a secret is kept. The configuration lies under version control, is stored with every point and is shown in messages, so it may never hold the secret itself.",
+        effect: "Nothing was attempted. If the file was committed, the secret has left the house.",
+        next: "Put the secret into a file of mode 0600 or the environment, refer to it with { file = ... }, { env = ... } or { command = [...] }, and change the secret if the file was ever shared.",
+    },
+    Code {
+        code: "E0113",
+        title: "a name cannot be used",
+        meaning: "Names become parts of paths and addresses. They begin with a letter or digit and have letters, digits, - and _, at most 63 of them.",
+        effect: "Nothing was attempted.",
+        next: "Choose a plain name.",
+    },
+    Code {
+        code: "E0114",
+        title: "keys contradict each other",
+        meaning: "Two keys that exclude each other are both there, one that needs another stands alone, or services need each other in a circle.",
+        effect: "Nothing was attempted.",
+        next: "The hint says which to keep.",
+    },
+    Code {
+        code: "E0115",
+        title: "the configuration cannot be read",
+        meaning: "The file exists and cannot be opened, is not a regular file, or is not UTF-8.",
+        effect: "Nothing was attempted.",
+        next: "Check its permissions (`ls -l`) and its encoding (`file`).",
+    },
+    Code {
+        code: "E0116",
+        title: "there is a configuration already",
+        meaning: "`recoup init` found a recoup.toml and never overwrites one.",
+        effect: "Nothing was written.",
+        next: "Edit the file, or run `recoup init --force`, which writes recoup.toml.new beside it for comparison.",
+    },
+    Code {
+        code: "E0117",
+        title: "there is no such overlay",
+        meaning: "--env or RECOUP_ENV names an overlay, and the file recoup.<name>.toml does not stand beside the configuration.",
+        effect: "Nothing was attempted: running with other values than those asked for would be worse.",
+        next: "Correct the name, or write the overlay.",
+    },
+];
