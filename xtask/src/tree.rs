@@ -67,6 +67,12 @@ impl Tree {
     }
 }
 
+/// Whether a source file is only ever built for tests: by its folder or by its name.
+pub(crate) fn is_test(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    path.contains("/tests/") || name == "tests.rs" || name.ends_with("_tests.rs")
+}
+
 /// The folder above this crate.
 pub(crate) fn root() -> PathBuf {
     let mut root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -1,81 +1,56 @@
-//! The reference of `recoup.toml`, from the same JSON Schema that editors use.
+//! The reference of `recoup.toml`, from the same JSON Schema that editors and the strict reader use.
 
 use super::{cell, head};
-use crate::tree;
 use serde_json::{Map, Value};
 
-const SCHEMA: &str = "docs/reference/recoup.schema.json";
-
-pub(super) fn page() -> Result<String, String> {
-    let text = std::fs::read_to_string(tree::root().join(SCHEMA)).map_err(|e| format!("{SCHEMA}: {e}"))?;
-    let schema: Value = serde_json::from_str(&text).map_err(|e| format!("{SCHEMA}: {e}"))?;
+pub(super) fn page(schema: &Value) -> String {
     let mut page = head("recoup.toml");
     page.push_str(
         "\nAn unknown key is an error. Durations and sizes have a unit (`\"15m\"`, `\"40 GiB\"`). \
-         A secret is a reference: `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [\"PROGRAM\", ..] }`.\n",
+         A secret is a reference: `{ env = \"NAME\" }`, `{ file = \"PATH\" }` or `{ command = [\"PROGRAM\", ..] }`. \
+         Editors understand the file through `recoup.schema.json` beside this page.\n",
     );
-    section("the file itself", &schema, &mut page);
-    for (name, definition) in definitions(&schema) {
-        section(name, definition, &mut page);
+    page.push_str("\n## the top of the file\n");
+    let top = properties(schema);
+    let (tables, plain): (Vec<_>, Vec<_>) = top.into_iter().partition(|(_, value)| is_table(value));
+    rows("", plain, schema, &mut page);
+    for (name, value) in tables {
+        match value.get("additionalProperties").filter(|each| each.is_object()) {
+            Some(each) => section(&format!("[{name}.NAME]"), value, each, &mut page),
+            None => section(&format!("[{name}]"), value, value, &mut page),
+        }
     }
-    Ok(page)
+    page
 }
 
-fn definitions(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    let found = schema.get("definitions").or(schema.get("$defs")).and_then(Value::as_object);
-    found.into_iter().flat_map(Map::iter)
-}
-
-fn section(name: &str, schema: &Value, page: &mut String) {
-    let variants: Vec<&Value> = ["oneOf", "anyOf"]
-        .iter()
-        .filter_map(|key| schema.get(*key).and_then(Value::as_array))
-        .flatten()
-        .filter(|v| v.get("properties").is_some() || v.get("const").is_some() || v.get("enum").is_some())
-        .collect();
-    let own = schema.get("properties").is_some();
-    let choice = schema.get("enum").and_then(Value::as_array);
-    if !own && variants.is_empty() && choice.is_none() && schema.get("description").is_none() {
-        return;
+/// One table of the file; a choice of shapes (`oneOf`) gives a list of keys for each.
+fn section(title: &str, about: &Value, schema: &Value, page: &mut String) {
+    page.push_str(&format!("\n## `{title}`\n"));
+    for said in [description(about), description(schema)].iter().filter(|said| !said.is_empty()) {
+        page.push_str(&format!("\n{said}\n"));
+        if std::ptr::eq(about, schema) {
+            break;
+        }
     }
-    page.push_str(&format!("\n## {name}\n"));
-    if let Some(said) = schema.get("description").and_then(Value::as_str) {
-        page.push_str(&format!("\n{}\n", said.trim()));
-    }
-    if let Some(choice) = choice {
-        let names: Vec<String> = choice.iter().map(|v| format!("`{v}`")).collect();
-        page.push_str(&format!("\nOne of {}.\n", names.join(", ")));
-    }
-    if own {
-        table(schema, page);
-    }
-    for variant in variants {
-        let title = variant_title(variant);
-        page.push_str(&format!("\nEither {title}"));
-        let said = variant.get("description").and_then(Value::as_str).unwrap_or_default();
-        page.push_str(&if said.is_empty() {
-            "\n".to_owned()
-        } else {
-            format!(": {}\n", said.replace('\n', " "))
-        });
-        if variant.get("properties").is_some() {
-            table(variant, page);
+    match schema.get("oneOf").and_then(Value::as_array) {
+        None => rows("", properties(schema), schema, page),
+        Some(shapes) => {
+            for shape in shapes {
+                let kind = shape.pointer("/properties/kind/const").and_then(Value::as_str).unwrap_or("other");
+                page.push_str(&format!("\n### `kind = \"{kind}\"`\n"));
+                if !description(shape).is_empty() {
+                    page.push_str(&format!("\n{}\n", description(shape)));
+                }
+                rows("", properties(shape), shape, page);
+            }
         }
     }
 }
 
-fn variant_title(variant: &Value) -> String {
-    if let Some(value) = variant.get("const") {
-        return format!("`{value}`");
+fn rows(prefix: &str, keys: Vec<(&String, &Value)>, schema: &Value, page: &mut String) {
+    if prefix.is_empty() {
+        page.push_str("\n| key | type | what it says |\n|---|---|---|\n");
     }
-    if let Some(values) = variant.get("enum").and_then(Value::as_array) {
-        return values.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(" or ");
-    }
-    let kind = variant.get("properties").and_then(|p| p.get("kind")).and_then(|k| k.get("const"));
-    kind.map_or_else(|| "a table".to_owned(), |kind| format!("`kind = {kind}`"))
-}
-
-fn table(schema: &Value, page: &mut String) {
     let needed: Vec<&str> = schema
         .get("required")
         .and_then(Value::as_array)
@@ -83,22 +58,43 @@ fn table(schema: &Value, page: &mut String) {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    page.push_str("\n| key | type | what it says |\n|---|---|---|\n");
-    for (key, value) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let must = if needed.contains(&key.as_str()) { " (required)" } else { "" };
-        let said = value.get("description").and_then(Value::as_str).unwrap_or_default();
-        page.push_str(&format!("| `{key}`{must} | {} | {} |\n", cell(&kind(value)), cell(said.trim())));
+    for (key, value) in keys {
+        let path = format!("{prefix}{key}");
+        let must = if needed.contains(&key.as_str()) { ", required" } else { "" };
+        let usual = value.get("default").map(|d| format!(" Default: `{d}`.")).unwrap_or_default();
+        let said = cell(&description(value));
+        page.push_str(&format!("| `{path}` | {}{must} | {said}{} |\n", cell(&kind(value)), cell(&usual)));
+        let inner = properties(value);
+        if !inner.is_empty() {
+            rows(&format!("{path}."), inner, value, page);
+        } else if let Some(each) =
+            value.get("additionalProperties").filter(|each| each.get("properties").is_some())
+        {
+            rows(&format!("{path}.NAME."), properties(each), each, page);
+        }
     }
+}
+
+fn properties(schema: &Value) -> Vec<(&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::iter).collect()
+}
+
+fn is_table(value: &Value) -> bool {
+    let of_tables = value
+        .get("additionalProperties")
+        .is_some_and(|each| each.get("properties").is_some() || each.get("oneOf").is_some());
+    value.get("properties").is_some() || of_tables
+}
+
+fn description(value: &Value) -> String {
+    value.get("description").and_then(Value::as_str).unwrap_or_default().trim().replace('\n', " ")
 }
 
 /// The type of a value in words.
 fn kind(value: &Value) -> String {
-    if let Some(name) = value.get("$ref").and_then(Value::as_str) {
-        return name.rsplit('/').next().unwrap_or(name).to_owned();
-    }
     for key in ["anyOf", "oneOf", "allOf"] {
         if let Some(parts) = value.get(key).and_then(Value::as_array) {
-            let mut names: Vec<String> = parts.iter().map(kind).filter(|name| name != "null").collect();
+            let mut names: Vec<String> = parts.iter().map(kind).collect();
             names.dedup();
             return names.join(" or ");
         }
@@ -109,19 +105,18 @@ fn kind(value: &Value) -> String {
     if let Some(only) = value.get("const") {
         return format!("`{only}`");
     }
-    let named = match value.get("type") {
-        Some(Value::String(name)) => name.clone(),
-        Some(Value::Array(names)) => {
-            names.iter().filter_map(Value::as_str).filter(|n| *n != "null").collect::<Vec<_>>().join(" or ")
+    match value.get("type").and_then(Value::as_str) {
+        Some("array") => {
+            format!("list of {}", value.get("items").map_or_else(|| "anything".to_owned(), kind))
         }
-        _ => "any".to_owned(),
-    };
-    match named.as_str() {
-        "array" => format!("list of {}", value.get("items").map_or_else(|| "any".to_owned(), kind)),
-        "object" => match value.get("additionalProperties") {
-            Some(inner) if inner.is_object() => format!("table of {}", kind(inner)),
-            _ => "table".to_owned(),
+        Some("object") => match value.get("additionalProperties").filter(|each| each.is_object()) {
+            Some(each) if each.get("properties").is_none() => format!("table of {}", kind(each)),
+            _ => match properties(value).as_slice() {
+                [(only, inner)] => format!("{{ {only} = {} }}", kind(inner)),
+                _ => "table".to_owned(),
+            },
         },
-        _ => named,
+        Some(name) => name.to_owned(),
+        None => "anything".to_owned(),
     }
 }

@@ -13,7 +13,8 @@ fn pages() -> Result<Vec<(&'static str, String)>, String> {
     Ok(vec![
         ("docs/reference/cli.md", cli::page(recoup::command())),
         ("docs/reference/codes.md", codes::page()),
-        ("docs/reference/config.md", config::page()?),
+        ("docs/reference/config.md", config::page(recoup_ops::config::schema::schema())),
+        ("docs/reference/recoup.schema.json", recoup_ops::config::schema::text()),
         ("docs/reference/faults.md", faults::page(&Tree::read()?)?),
     ])
 }

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::rust_text::RustText;
-use crate::tree::Tree;
+use crate::tree::{Tree, is_test};
 
 /// Crates that make or break secrecy, with the only places that may name them.
 const CRYPTO: [(&str, &[&str]); 5] = [
@@ -18,7 +18,7 @@ const UNSAFE: [(&str, &str); 0] = [];
 
 pub(super) fn check(tree: &Tree, report: &mut Report) {
     for (path, source) in tree.files("crates/", ".rs") {
-        if !path.contains("/src/") || path.starts_with("crates/testkit/") {
+        if !path.contains("/src/") || is_test(path) || path.starts_with("crates/testkit/") {
             continue;
         }
         let text = RustText::new(source);

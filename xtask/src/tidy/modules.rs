@@ -3,7 +3,7 @@
 
 use super::Report;
 use crate::rust_text::RustText;
-use crate::tree::Tree;
+use crate::tree::{Tree, is_test};
 
 pub(super) fn check(tree: &Tree, report: &mut Report) {
     for name in tree.crates() {
@@ -12,6 +12,9 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
         let order = declared(lib);
         for (path, text) in tree.files(&source, ".rs") {
             let inside = path.trim_start_matches(&source);
+            if is_test(path) {
+                continue;
+            }
             let Some(own) = own_module(inside) else { continue };
             let Some(rank) = order.iter().position(|m| m == own) else {
                 if !inside.contains('/') && inside != "main.rs" {

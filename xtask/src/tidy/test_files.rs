@@ -7,7 +7,7 @@ use crate::tree::Tree;
 pub(super) fn check(tree: &Tree, report: &mut Report) {
     for (path, text) in tree.files("crates/", ".rs") {
         if let Some((folder, inside)) = path.split_once("/tests/").filter(|_| !path.contains("/src/")) {
-            // Cargo runs tests/NAME.rs by itself; a file deeper down must be a module of one of those.
+            // Cargo runs tests/NAME.rs and tests/NAME/main.rs by itself; another file deeper down must be a module of one of those.
             if inside.contains('/') && !inside.contains("fixtures/") && !is_module(tree, folder, inside) {
                 report.add(
                     path,
@@ -46,6 +46,11 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
 }
 
 fn is_module(tree: &Tree, folder: &str, inside: &str) -> bool {
+    let named =
+        tree.text(&format!("{folder}/Cargo.toml")).is_some_and(|m| m.contains(&format!("tests/{inside}")));
+    if named || (inside.ends_with("/main.rs") && inside.matches('/').count() == 1) {
+        return true;
+    }
     let name = inside.trim_end_matches(".rs").trim_end_matches("/mod");
     let name = name.rsplit('/').next().unwrap_or(name);
     let tests = format!("{folder}/tests/");
