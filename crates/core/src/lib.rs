@@ -13,11 +13,11 @@
 //! * **ladder**: A0 declared to A6 exercised; what is known of a copy, each rung with its age.
 
 pub mod code;
-pub mod entry;
-pub mod env;
 pub mod error;
 pub mod event;
 pub mod name;
+pub mod entry;
+pub mod env;
 pub mod retention;
 pub mod secret;
 pub mod units;
