@@ -5,8 +5,8 @@
 //! A driver is one folder with the same files: `README.md`, `config.rs` (its section of
 //! `recoup.toml`), `connect.rs` (finding and opening the live data), `capture.rs`, `restore.rs`.
 
-pub mod artifact;
 pub mod position;
+pub mod artifact;
 pub mod process;
 pub mod source;
 
