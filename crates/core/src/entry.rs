@@ -201,6 +201,15 @@ pub trait Target: Send + Sync {
     /// As the operating system says.
     fn finish_dir(&self, path: &TreePath, entry: &Entry) -> Result<()>;
 
+    /// Whether the content of the file `path` is wanted. A file that is there already, and as it
+    /// should be by the policy of the target, need not be read from the repository at all.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn wants(&self, _path: &TreePath, _entry: &Entry) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Creates the file `path` of `size` bytes; `size` comes from content and not from claims.
     ///
     /// # Errors
