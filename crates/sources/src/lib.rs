@@ -12,6 +12,8 @@ pub mod source;
 
 pub mod files;
 
+pub mod conformance;
+
 pub use artifact::{Capture, Check, Description, Facts, Proof, Settle, TreeCounts};
 pub use position::Position;
 pub use process::{Holder, Holding};

@@ -1,5 +1,9 @@
 //! Metadata of one entry, read through a descriptor or beneath one, never through a whole path.
-#![allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the fields of `Stat` differ between architectures")]
+#![allow(
+    clippy::unnecessary_cast,
+    clippy::useless_conversion,
+    reason = "the fields of `Stat` differ between architectures"
+)]
 
 use jiff::Timestamp;
 use recoup_core::entry::{Entry, EntryKind, Xattr};

@@ -503,7 +503,7 @@ fn entry_at_fd(shared: &Shared, name: NodeName, fd: &OwnedFd) -> Result<Entry> {
 }
 
 /// Names without `.` and `..`, in no order. One buffer holds some hundred names of the usual length.
-fn read_names(fd: &OwnedFd) -> Result<Vec<OsString>, Errno> {
+pub(super) fn read_names(fd: &OwnedFd) -> Result<Vec<OsString>, Errno> {
     let mut buffer = vec![MaybeUninit::uninit(); 32 * 1024];
     let mut names = Vec::new();
     let mut dir = RawDir::new(fd, &mut buffer);

@@ -2,6 +2,7 @@
 //! N of the fault table.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "tests make the world they need")]
 
+mod beneath;
 mod common;
 mod roots;
 mod walk;
