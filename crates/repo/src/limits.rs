@@ -18,6 +18,9 @@ pub struct Limits {
     pub tree_bytes_max: u64,
     /// Plaintext of an index, snapshot or lock. 50,000 blobs take 10 MB; restic splits above 459,000.
     pub unpacked_bytes_max: u64,
+    /// Entries that one walk meets. Directories that hold each other many times can stand for more
+    /// entries than atoms.
+    pub entries_max: u64,
 }
 
 impl Default for Limits {
@@ -30,6 +33,7 @@ impl Default for Limits {
             blob_bytes_max: 16 << 20,
             tree_bytes_max: 512 << 20,
             unpacked_bytes_max: 256 << 20,
+            entries_max: 500_000_000,
         }
     }
 }

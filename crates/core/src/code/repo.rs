@@ -325,4 +325,18 @@ pub(super) const CODES: &[Code] = &[
         effect: "It was left out; everything else was stored.",
         next: "Run the backup again, or exclude the file.",
     },
+    Code {
+        code: "E0474",
+        title: "the location lost what was stored",
+        meaning: "The location said that an object was stored. Asked again, it has none of that name, or one of another size.",
+        effect: "No snapshot was written that needs the object. Earlier snapshots are not touched.",
+        next: "Look at the disk or the server of the location; do not trust it with the only copy.",
+    },
+    Code {
+        code: "E0439",
+        title: "the snapshot claims more entries than any disk takes",
+        meaning: "A few stored directories that hold each other many times over stand for hundreds of millions of entries. Honest tools never write such trees.",
+        effect: "The walk stopped. Nothing more was written.",
+        next: "Treat the repository as tampered with until you know who wrote the snapshot; restore a part of it by path.",
+    },
 ];
