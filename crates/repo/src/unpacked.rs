@@ -1,14 +1,14 @@
 //! Files that hold one JSON document each: index, snapshot, lock (restic design, Unpacked Data Format).
 //!
-//! Version 1 stores the JSON as it is. Version 2 stores a `2` and one zstd frame; readers take both,
+//! Version 1 stores the JSON as it is. Version 2 stores a byte 2 and one zstd frame; readers take both,
 //! since the first byte tells. The config is never compressed.
 
 use crate::compress::{Compressor, decompress_bounded};
 use crate::limits::Limits;
 use recoup_core::{Error, Kind, Result};
 
-/// Mark of a compressed document.
-const ZSTD: u8 = b'2';
+/// Mark of a compressed document: the number two, not the digit.
+const ZSTD: u8 = 2;
 
 /// The plaintext to be sealed for `json` in a repository of `version`.
 ///
@@ -44,7 +44,7 @@ mod tests {
         let limits = Limits::default();
         for version in [1, 2] {
             let plain = encode(version, b"{\"a\":1}".to_vec()).unwrap();
-            assert_eq!(plain[0], if version == 1 { b'{' } else { b'2' });
+            assert_eq!(plain[0], if version == 1 { b'{' } else { 2 });
             assert_eq!(decode(plain, &limits).unwrap(), b"{\"a\":1}");
         }
         let mut plain = encode(2, b"{\"a\":1}".to_vec()).unwrap();

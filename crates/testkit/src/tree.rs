@@ -226,6 +226,11 @@ pub fn random_bytes(random: &mut StdRng, min: usize, max: usize) -> Vec<u8> {
     bytes
 }
 
+/// `bytes` bytes that do not compress, the same ones for the same seed.
+pub fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    random_bytes(&mut StdRng::seed_from_u64(seed), bytes, bytes)
+}
+
 /// Names that broke one tool or another.
 pub const NASTY: &[&[u8]] = &[
     b"\xff\xfe invalid",
