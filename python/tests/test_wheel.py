@@ -98,7 +98,19 @@ def test_other_ways_to_install_are_found_too(
 ) -> None:
     place = tmp_path / "place"
     python = environment / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", way, str(place), wheel)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-index",
+        "--no-deps",
+        "--ignore-installed",
+        way,
+        str(place),
+        wheel,
+    )
     bare = tmp_path / "bare"
     venv.create(bare)
     packages = (
