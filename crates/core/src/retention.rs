@@ -272,7 +272,7 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned)
             .code("E0461")
             .effect("no snapshot was forgotten"));
     }
-    let mut groups: BTreeMap<(String, Vec<String>, Vec<String>), Vec<&Candidate>> = BTreeMap::new();
+    let mut groups: BTreeMap<GroupKey, Vec<&Candidate>> = BTreeMap::new();
     for candidate in candidates {
         groups.entry(group_key(candidate, by)).or_default().push(candidate);
     }
@@ -293,7 +293,10 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned)
     Ok(plan)
 }
 
-fn group_key(candidate: &Candidate, by: GroupBy) -> (String, Vec<String>, Vec<String>) {
+/// Host, paths and tags, as far as they are grouped by.
+type GroupKey = (String, Vec<String>, Vec<String>);
+
+fn group_key(candidate: &Candidate, by: GroupBy) -> GroupKey {
     let sorted = |list: &[String], wanted: bool| {
         let mut list = if wanted { list.to_vec() } else { Vec::new() };
         list.sort();

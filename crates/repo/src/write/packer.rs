@@ -1,0 +1,93 @@
+//! Blobs into packs. Two data packs are open at a time and each blob goes into one of them at random,
+//! so that the sizes of packs do not tell the sizes of files (eprint 2025/532); trees have their own.
+
+use super::run::lock;
+use crate::blob::{BlobHandle, BlobKind};
+use crate::crypto::MasterKey;
+use crate::id::Id;
+use crate::limits::Limits;
+use crate::pack::{Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length, open_blob};
+use recoup_core::env::Env;
+use recoup_core::{Error, Kind, Result};
+use std::sync::Mutex;
+
+const DATA_BYTES: usize = 16 << 20;
+const TREE_BYTES: usize = 4 << 20;
+/// A quarter of what an index file takes, so that a pack of tiny blobs still fits into one.
+const BLOBS_MAX: usize = 12_500;
+
+/// The open packs.
+#[derive(Default)]
+pub(super) struct Packer {
+    data: [Mutex<PackBuilder>; 2],
+    tree: Mutex<PackBuilder>,
+}
+
+impl Packer {
+    /// Seals a blob into an open pack; gives the pack back if it is full now.
+    pub(super) fn add(
+        &self,
+        key: &MasterKey,
+        env: &Env,
+        blob: BlobHandle,
+        stored: &[u8],
+        uncompressed: Option<usize>,
+    ) -> Result<Option<PackBuilder>> {
+        let (slot, target) = match blob.kind {
+            BlobKind::Data => (&self.data[usize::from(env.random::<1>()[0] & 1)], DATA_BYTES),
+            BlobKind::Tree => (&self.tree, TREE_BYTES),
+        };
+        let mut pack = lock(slot);
+        pack.add(key, env, blob, stored, uncompressed)?;
+        let is_full = pack.len() >= target || pack.entries().len() >= BLOBS_MAX;
+        Ok(is_full.then(|| std::mem::take(&mut *pack)))
+    }
+
+    /// Takes what is left. The two data packs become one if that is not too large.
+    pub(super) fn drain(&self) -> Result<Vec<PackBuilder>> {
+        let [first, second] = [0, 1].map(|slot| std::mem::take(&mut *lock(&self.data[slot])));
+        let tree = std::mem::take(&mut *lock(&self.tree));
+        let fits = first.len() + second.len() <= DATA_BYTES + DATA_BYTES / 2
+            && first.entries().len() + second.entries().len() <= BLOBS_MAX;
+        let data = if fits { vec![first.merged(second)?] } else { vec![first, second] };
+        Ok(data.into_iter().chain([tree]).filter(|pack| !pack.is_empty()).collect())
+    }
+}
+
+/// Finishes a pack and reads it as a stranger would: every blob is opened and hashed again from the bytes
+/// that will be stored, so that a broken machine or compressor never gets to write.
+///
+/// # Errors
+/// `Kind::Corrupt`, E0465, if anything differs.
+pub(super) fn finish(builder: PackBuilder, key: &MasterKey, env: &Env, limits: &Limits) -> Result<Pack> {
+    let pack = builder.finish(key, env);
+    verify(&pack, key, limits).map_err(|cause| {
+        Error::new(Kind::Corrupt, "read back a pack before storing it")
+            .with("pack", pack.id)
+            .code("E0465")
+            .effect("it was not stored; earlier snapshots are not touched")
+            .caused_by(cause)
+    })?;
+    Ok(pack)
+}
+
+fn verify(pack: &Pack, key: &MasterKey, limits: &Limits) -> Result<()> {
+    let size = pack.bytes.len() as u64;
+    let differs = |what: &str| Error::new(Kind::Corrupt, what);
+    let trailer = pack.bytes.last_chunk::<4>().ok_or_else(|| differs("find its end"))?;
+    let length = header_length(size, *trailer, limits)?;
+    let end = size - TRAILER_BYTES;
+    // Both lie within the bytes, as `header_length` has checked.
+    let header = &pack.bytes[(end - length) as usize..end as usize];
+    if decode_header(key, header, size)? != pack.entries {
+        return Err(differs("compare its header with what was put in"));
+    }
+    for entry in &pack.entries {
+        let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
+        open_blob(key, entry, sealed, limits)?;
+    }
+    if Id::of(&pack.bytes) != pack.id {
+        return Err(differs("compare it with its name"));
+    }
+    Ok(())
+}

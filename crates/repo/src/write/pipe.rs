@@ -1,0 +1,140 @@
+//! The way of one blob: hash, look up, compress, seal into a pack, hand the full pack over. It runs to
+//! completion on the thread that has the bytes.
+
+use super::packer::{self, Packer};
+use super::run::{Run, Stop};
+use super::seen::Seen;
+use crate::blob::{BlobHandle, BlobKind};
+use crate::compress::Compressor;
+use crate::crypto::OVERHEAD_BYTES;
+use crate::id::Id;
+use crate::pack::{Pack, PackBuilder};
+use recoup_core::event::Event;
+use recoup_core::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tokio::sync::mpsc;
+
+/// Stage name in progress events.
+const STAGE: &str = "backup";
+/// At least so long between two progress events.
+const PROGRESS_EVERY_MS: u64 = 100;
+
+/// What a run has done so far, over all of its trees.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) data_blobs: AtomicU64,
+    pub(super) tree_blobs: AtomicU64,
+    /// Plaintext of new blobs.
+    pub(super) bytes_added: AtomicU64,
+    /// What they take in packs.
+    pub(super) bytes_stored: AtomicU64,
+    bytes_read: AtomicU64,
+    items: AtomicU64,
+    progress_ms: AtomicU64,
+}
+
+/// Where blobs go.
+pub(super) struct Pipe {
+    pub(super) run: Arc<Run>,
+    pub(super) seen: Seen,
+    pub(super) totals: Totals,
+    packer: Packer,
+    uploads: mpsc::Sender<Pack>,
+    dry_run: bool,
+}
+
+impl Pipe {
+    pub(super) fn new(run: Arc<Run>, seen: Seen, uploads: mpsc::Sender<Pack>, dry_run: bool) -> Self {
+        Pipe { run, seen, totals: Totals::default(), packer: Packer::default(), uploads, dry_run }
+    }
+
+    /// Stores a blob if nobody has it; gives its id. Not for async threads.
+    pub(super) fn store(&self, zstd: &mut Compressor, kind: BlobKind, plain: &[u8]) -> Result<Id, Stop> {
+        if self.run.is_stopped() {
+            return Err(Stop);
+        }
+        let id = Id::of(plain);
+        let full = self.pack(zstd, BlobHandle { kind, id }, plain).map_err(|err| self.run.fail(err))?;
+        if let Some(builder) = full {
+            let pack = self.finish(builder).map_err(|err| self.run.fail(err))?;
+            self.run.hand_over();
+            self.uploads.blocking_send(pack).map_err(|_| self.lost_uploads())?;
+        }
+        Ok(id)
+    }
+
+    fn pack(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8]) -> Result<Option<PackBuilder>> {
+        if !self.seen.take_on(blob) {
+            return Ok(None);
+        }
+        // Restic expects trees to be compressed always, and stores others again when it prunes.
+        let packed = match blob.kind {
+            BlobKind::Data => zstd.shrink(plain)?,
+            BlobKind::Tree => Some(zstd.compress(plain)?),
+        };
+        let (stored, uncompressed) = packed.map_or((plain, None), |packed| (packed, Some(plain.len())));
+        let count = match blob.kind {
+            BlobKind::Data => &self.totals.data_blobs,
+            BlobKind::Tree => &self.totals.tree_blobs,
+        };
+        count.fetch_add(1, Relaxed);
+        self.totals.bytes_added.fetch_add(plain.len() as u64, Relaxed);
+        self.totals.bytes_stored.fetch_add((stored.len() + OVERHEAD_BYTES) as u64, Relaxed);
+        if self.dry_run {
+            return Ok(None);
+        }
+        let documents = &self.run.documents;
+        self.packer.add(&documents.key, &documents.env, blob, stored, uncompressed)
+    }
+
+    fn finish(&self, builder: PackBuilder) -> Result<Pack> {
+        let documents = &self.run.documents;
+        packer::finish(builder, &documents.key, &documents.env, &documents.limits)
+    }
+
+    fn lost_uploads(&self) -> Stop {
+        self.run.fail(Error::bug("hand a pack over: nobody takes it"))
+    }
+
+    /// Hands over what is in open packs and waits until everything is durable and indexed.
+    pub(super) async fn flush(self: &Arc<Self>) -> Result<()> {
+        self.run.check()?;
+        for builder in self.packer.drain()? {
+            let pipe = Arc::clone(self);
+            let finished = tokio::task::spawn_blocking(move || pipe.finish(builder)).await;
+            let pack = finished.map_err(|cause| Error::bug("finish a pack").caused_by(cause)).flatten();
+            let pack = pack.inspect_err(|_| self.run.stop())?;
+            self.run.hand_over();
+            if self.uploads.send(pack).await.is_err() {
+                self.lost_uploads();
+                break;
+            }
+        }
+        self.run.settle().await
+    }
+
+    /// Counts what was looked at and tells about it now and then.
+    pub(super) fn progress(&self, address: &str, bytes: u64, items: u64) {
+        let totals = &self.totals;
+        let bytes = totals.bytes_read.fetch_add(bytes, Relaxed) + bytes;
+        let items = totals.items.fetch_add(items, Relaxed) + items;
+        let env = &self.run.documents.env;
+        // A run lasts less than 500 million years.
+        let now_ms = env.clock.monotonic().as_millis() as u64;
+        let last_ms = totals.progress_ms.load(Relaxed);
+        if now_ms < last_ms + PROGRESS_EVERY_MS
+            || totals.progress_ms.compare_exchange(last_ms, now_ms, Relaxed, Relaxed).is_err()
+        {
+            return;
+        }
+        env.emit(Event::Progress {
+            stage: STAGE.into(),
+            address: address.to_owned(),
+            bytes,
+            bytes_total: None,
+            items,
+            items_total: None,
+        });
+    }
+}

@@ -1,0 +1,286 @@
+//! One file: opened, cut and stored until it held still. Pieces of large files are handed to other
+//! threads as long as those keep up.
+
+use super::super::run::{Stop, lock};
+use super::dir::Dir;
+use super::{FileTask, Walk, Worker};
+use crate::blob::BlobKind;
+use crate::chunk::{Chunker, ZERO_CHUNK_BYTES};
+use crate::id::Id;
+use crate::tree::Node;
+use recoup_core::entry::{Entry, EntryKind, FileReader};
+use recoup_core::{Error, Kind};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex};
+
+/// How often a file that changes while it is read is read (fault row 117).
+const READS_MAX: usize = 3;
+/// One read: large enough for a disk, small enough for a cache.
+const READ_BYTES: usize = 512 << 10;
+/// The window of the chunker: so many zeros make its fingerprint zero.
+const WINDOW_BYTES: usize = 64;
+/// Pieces that may wait for each thread; each is 8 MiB at most.
+const WAITING_PER_THREAD: usize = 2;
+/// A file that grows as fast as it is read is given up at twice its size and this.
+const GROWTH_BYTES: u64 = 1 << 30;
+
+/// A piece of a large file for any thread.
+pub(super) struct Chunk {
+    bytes: Vec<u8>,
+    file: Arc<Pieces>,
+    nr: usize,
+}
+
+/// The pieces of one file as they are stored.
+#[derive(Default)]
+struct Pieces(Mutex<PiecesState>);
+
+#[derive(Default)]
+struct PiecesState {
+    ids: Vec<Option<Id>>,
+    open: usize,
+}
+
+/// Why a file could not be stored.
+enum Trouble {
+    /// The file's fault: it is reported and the rest goes on.
+    File(Error),
+    /// Not the file's fault: the run is over.
+    Run(Stop),
+}
+
+impl From<Stop> for Trouble {
+    fn from(stop: Stop) -> Self {
+        Trouble::Run(stop)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(err: Error) -> Self {
+        Trouble::File(err)
+    }
+}
+
+impl Walk<'_> {
+    /// Reads a file until it did not change meanwhile, at most three times. What is stored of a file
+    /// that never holds still has the times from before, so that the next run reads it again. `None` for a
+    /// file that went away or could not be read; the report says so.
+    pub(super) fn read(&self, worker: &mut Worker, dir: &Dir, file: &FileTask) -> Result<Option<Node>, Stop> {
+        let mut reads = 1;
+        loop {
+            match self.read_once(worker, file) {
+                Ok((_, _, false)) if reads < READS_MAX => reads += 1,
+                Ok((entry, content, held_still)) => {
+                    if !held_still {
+                        let path = dir.path(Some(&entry.name));
+                        self.report.with(|report| report.changed_while_read.push(path));
+                    }
+                    self.report.with(|report| {
+                        report.bytes_total += entry.size;
+                        *(if file.is_new { &mut report.files_new } else { &mut report.files_changed }) += 1;
+                    });
+                    self.progress(0, 1);
+                    return Ok(Some(Node::file(self.stored(entry), content)));
+                }
+                Err(Trouble::File(err)) => {
+                    self.note(dir, Some(&file.entry.name), err);
+                    return Ok(None);
+                }
+                Err(Trouble::Run(stop)) => return Err(stop),
+            }
+        }
+    }
+
+    /// Reads a file once: its metadata from before with the size that was read, its pieces, and whether
+    /// it was the same afterwards.
+    fn read_once(&self, worker: &mut Worker, file: &FileTask) -> Result<(Entry, Vec<Id>, bool), Trouble> {
+        let mut reader = file.body.open()?;
+        let before = reader.entry()?;
+        if before.kind != EntryKind::File {
+            return Err(Error::new(Kind::Conflict, "read a file: it is none any more").code("E0473").into());
+        }
+        let (content, bytes) = self.cut(worker, &mut *reader, &before)?;
+        self.report.with(|report| report.bytes_read += bytes);
+        let after = reader.entry()?;
+        // Files that the kernel makes up, as in /proc, say 0 and give more.
+        let as_long_as_said = bytes == before.size || before.size == 0;
+        let state = |entry: &Entry| (entry.size, entry.mtime, entry.ctime);
+        let held_still = state(&before) == state(&after) && as_long_as_said;
+        let entry = Entry { name: file.entry.name.clone(), size: bytes, ..before };
+        Ok((entry, content, held_still))
+    }
+
+    /// Cuts what `reader` gives into pieces and stores them; gives their ids and how long they are.
+    fn cut(
+        &self,
+        worker: &mut Worker,
+        reader: &mut dyn FileReader,
+        said: &Entry,
+    ) -> Result<(Vec<Id>, u64), Trouble> {
+        let pieces = Arc::new(Pieces::default());
+        let bytes_max = said.size.saturating_mul(2).saturating_add(GROWTH_BYTES);
+        let mut bytes = 0_u64;
+        let mut buffer = std::mem::take(&mut worker.buffer);
+        let (mut start, mut end) = (0, 0);
+        worker.chunker.reset();
+        while bytes <= bytes_max {
+            let room = make_room(&mut buffer, &mut start, &mut end);
+            let filled = match self.skip_hole(worker, reader, said, &pieces, end - start)? {
+                Hole::Skipped(skipped) => {
+                    bytes += skipped;
+                    continue;
+                }
+                Hole::Zeros(zeros) => {
+                    let zeros = zeros.min(room);
+                    reader.skip(zeros as u64)?;
+                    buffer[end..end + zeros].fill(0);
+                    zeros
+                }
+                Hole::None => read_some(reader, &mut buffer[end..])?,
+            };
+            if filled == 0 {
+                break;
+            }
+            end += filled;
+            bytes += filled as u64;
+            self.progress(filled as u64, 0);
+            while let Some(length) = worker.chunker.cut(&buffer[start..end]) {
+                self.emit(worker, &pieces, &buffer[start..start + length])?;
+                start += length;
+            }
+        }
+        if start < end {
+            self.emit(worker, &pieces, &buffer[start..end])?;
+        }
+        worker.buffer = buffer;
+        Ok((self.collect(worker, &pieces)?, bytes))
+    }
+
+    /// A hole at the start of a piece is cut without reading it: zeros are always cut at the smallest
+    /// size. Elsewhere just so many zeros are filled in that the piece under way is cut for sure.
+    fn skip_hole(
+        &self,
+        worker: &mut Worker,
+        reader: &mut dyn FileReader,
+        said: &Entry,
+        pieces: &Arc<Pieces>,
+        under_way: usize,
+    ) -> Result<Hole, Trouble> {
+        let step = ZERO_CHUNK_BYTES as u64;
+        if said.size < step {
+            return Ok(Hole::None);
+        }
+        let hole = reader.hole()?.min(said.size);
+        let count = hole / step;
+        if hole == 0 {
+            return Ok(Hole::None);
+        }
+        if under_way > 0 || count == 0 {
+            let wanted = ZERO_CHUNK_BYTES.saturating_sub(under_way).max(WINDOW_BYTES);
+            return Ok(Hole::Zeros(usize::try_from(hole).unwrap_or(usize::MAX).min(wanted)));
+        }
+        let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, &[0; ZERO_CHUNK_BYTES])?;
+        reader.skip(count * step)?;
+        lock(&pieces.0).ids.extend(std::iter::repeat_n(Some(id), usize::try_from(count).unwrap_or(0)));
+        self.progress(count * step, 0);
+        Ok(Hole::Skipped(count * step))
+    }
+
+    /// Stores a piece, or lets another thread do it if one has time.
+    fn emit(&self, worker: &mut Worker, pieces: &Arc<Pieces>, bytes: &[u8]) -> Result<(), Stop> {
+        let nr = {
+            let mut state = lock(&pieces.0);
+            state.ids.push(None);
+            state.ids.len() - 1
+        };
+        // Small files are a task of their own already.
+        let threads = self.order.threads;
+        if threads > 1 && bytes.len() >= worker.chunker.min() {
+            let mut queue = self.queue();
+            if queue.chunks.len() < threads * WAITING_PER_THREAD {
+                lock(&pieces.0).open += 1;
+                queue.chunks.push(Chunk { bytes: bytes.to_vec(), file: Arc::clone(pieces), nr });
+                drop(queue);
+                self.wake.notify_one();
+                return Ok(());
+            }
+        }
+        let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, bytes)?;
+        lock(&pieces.0).ids[nr] = Some(id);
+        Ok(())
+    }
+
+    pub(super) fn store_chunk(&self, worker: &mut Worker, chunk: Chunk) -> Result<(), Stop> {
+        let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, &chunk.bytes)?;
+        let last = {
+            let mut state = lock(&chunk.file.0);
+            state.ids[chunk.nr] = Some(id);
+            state.open -= 1;
+            state.open == 0
+        };
+        if last {
+            // Under the lock that sleepers hold, so that the call is not lost.
+            let _queue = self.queue();
+            self.wake.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Waits for pieces that other threads store, and helps meanwhile.
+    fn collect(&self, worker: &mut Worker, pieces: &Arc<Pieces>) -> Result<Vec<Id>, Stop> {
+        loop {
+            let mut queue = self.queue();
+            if self.is_stopped() {
+                return Err(Stop);
+            }
+            let state = lock(&pieces.0);
+            if state.open == 0 {
+                return Ok(state.ids.iter().copied().flatten().collect());
+            }
+            drop(state);
+            if let Some(chunk) = queue.chunks.pop() {
+                drop(queue);
+                self.store_chunk(worker, chunk)?;
+            } else {
+                drop(self.wait(queue));
+            }
+        }
+    }
+}
+
+/// What lies ahead in a file.
+enum Hole {
+    None,
+    /// So many zeros are to be filled in and skipped.
+    Zeros(usize),
+    /// So many bytes were stored without reading them.
+    Skipped(u64),
+}
+
+/// Moves what is under way to the front if the buffer is full; gives the room behind it.
+fn make_room(buffer: &mut Vec<u8>, start: &mut usize, end: &mut usize) -> usize {
+    if start == end {
+        (*start, *end) = (0, 0);
+    }
+    if buffer.len() - *end < READ_BYTES && *start > 0 {
+        buffer.copy_within(*start..*end, 0);
+        *end -= *start;
+        *start = 0;
+    }
+    if buffer.len() - *end < READ_BYTES {
+        buffer.resize(*end + 2 * READ_BYTES, 0);
+    }
+    buffer.len() - *end
+}
+
+/// Fills as much as it can up to [`READ_BYTES`]; 0 at the end of the file.
+fn read_some(reader: &mut dyn FileReader, buffer: &mut [u8]) -> Result<usize, Error> {
+    let length = buffer.len().min(READ_BYTES);
+    loop {
+        match reader.read(&mut buffer[..length]) {
+            Ok(bytes) => return Ok(bytes),
+            Err(err) if err.kind() == ErrorKind::Interrupted => {}
+            Err(err) => return Err(Error::io("read a file", err)),
+        }
+    }
+}
