@@ -22,6 +22,8 @@ pub mod retention;
 pub mod secret;
 pub mod units;
 
+pub mod verdict;
+
 pub mod class;
 pub mod schedule;
 

@@ -8,6 +8,10 @@ pub mod secret;
 
 pub mod config;
 
+pub mod interpreter;
+
+pub mod probe;
+
 pub mod keys;
 
 pub mod provenance;
@@ -21,3 +25,5 @@ pub mod doctor;
 pub mod check;
 
 pub mod sandbox;
+
+pub mod drill;

@@ -118,8 +118,12 @@ impl Sandbox<'_> {
     }
 
     fn steps(&mut self) -> Vec<StepResult> {
-        let mut results = Vec::new();
+        let mut results: Vec<StepResult> = Vec::new();
         for step in &self.spec.steps {
+            let failed = |name: &String| results.iter().any(|r| r.name == *name && !r.ok);
+            if step.after_failure_of.as_ref().is_some_and(|name| !failed(name)) {
+                continue;
+            }
             self.opens.during(&step.name);
             let result = self.step(step);
             let stop = !result.ok && !step.go_on;

@@ -90,6 +90,9 @@ pub struct Step {
     pub health: Option<Health>,
     /// Whether the following steps make sense after this one failed.
     pub go_on: bool,
+    /// The step is only run if the one of this name failed.
+    #[serde(default)]
+    pub after_failure_of: Option<String>,
 }
 
 /// The health question of a service.
