@@ -8,7 +8,7 @@ use crate::blob::{BlobHandle, BlobKind};
 use crate::id::Id;
 use crate::pack::{PackEntry, size_of};
 use crate::problem::Problem;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Where one copy of a blob lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,9 @@ pub struct Index {
     slots: Vec<Slot>,
     packs: Vec<PackState>,
     by_id: HashMap<Id, u32>,
+    /// Blobs that an index claims and their pack does not hold, with that pack.
+    gone: HashMap<BlobHandle, Id>,
+    mended: Vec<IndexPack>,
     problems: Vec<Problem>,
 }
 
@@ -65,6 +68,11 @@ impl Index {
     /// Whether a sound pack has the blob, so that it need not be stored again (fault row 36).
     pub fn has(&self, handle: &BlobHandle) -> bool {
         self.copies(handle).iter().any(|slot| self.packs[slot.pack as usize].sound)
+    }
+
+    /// The missing or cut pack that should hold the blob, if an index says so. Another copy may be good.
+    pub fn gone_with(&self, handle: &BlobHandle) -> Option<Id> {
+        self.gone.get(handle).copied()
     }
 
     /// Length of the plaintext of a blob, by what the index claims.
@@ -109,6 +117,12 @@ impl Index {
         packs
     }
 
+    /// Packs whose blobs are known from their own header and stand in no index file. Whoever writes a
+    /// snapshot that may need them writes an index of them first: restic believes index files alone.
+    pub fn mended(&self) -> &[IndexPack] {
+        &self.mended
+    }
+
     /// What was wrong with index files and packs, and was skipped or mended in memory.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
@@ -137,6 +151,7 @@ impl Index {
 #[derive(Default)]
 pub struct IndexBuilder {
     claims: HashMap<Id, Vec<PackEntry>>,
+    mended: Vec<IndexPack>,
     problems: Vec<Problem>,
 }
 
@@ -179,6 +194,11 @@ impl IndexBuilder {
 
     /// Replaces what was claimed of a pack by what its header says.
     pub fn mend(&mut self, id: Id, entries: Vec<PackEntry>) {
+        let claimed: HashSet<PackEntry> = self.claims.remove(&id).unwrap_or_default().into_iter().collect();
+        // An index that says too much but also all that is true need not be written a second time.
+        if !entries.iter().all(|entry| claimed.contains(entry)) {
+            self.mended.push(IndexPack { id, blobs: entries.clone() });
+        }
         self.claims.insert(id, entries);
     }
 
@@ -196,12 +216,19 @@ impl IndexBuilder {
             index.packs.push(PackState { id, size, sound });
             self.explain(&id, size, sound, &entries);
             let end = size.unwrap_or(0);
-            let fits = entries.iter().filter(|entry| entry.end() <= end);
-            index.slots.extend(fits.map(|entry| slot(entry, pack)));
+            for entry in &entries {
+                if entry.end() <= end {
+                    index.slots.push(slot(entry, pack));
+                } else {
+                    index.gone.insert(entry.handle, id);
+                }
+            }
         }
         index.slots.sort_unstable();
         index.slots.dedup();
         index.problems = self.problems;
+        index.mended = self.mended;
+        index.mended.sort_unstable_by_key(|pack| pack.id);
         index
     }
 
@@ -296,6 +323,7 @@ mod tests {
         assert!(doubtful.is_empty());
         assert!(!index.has(&blobs[0].handle));
         assert_eq!(index.lookup(&blobs[0].handle).count(), 0);
+        assert_eq!(index.gone_with(&blobs[0].handle), Some(Id::of(b"p")));
         assert_eq!(index.problems()[0].code, "E0423");
     }
 

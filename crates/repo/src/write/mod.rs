@@ -104,7 +104,8 @@ impl Writer {
         }
         let lock = repository.lock_within(LockMode::Shared, options.lock_wait).await?;
         let index = repository.reload_index().await?;
-        let run = Arc::new(Run::new(repository.documents().clone(), lock.watch()));
+        let unlisted = if options.dry_run { Vec::new() } else { index.mended().to_vec() };
+        let run = Arc::new(Run::new(repository.documents().clone(), lock.watch(), unlisted));
         let (sender, receiver) = mpsc::channel(1);
         let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
         for _ in 0..options.uploads.max(1) {

@@ -41,14 +41,17 @@ struct Waiting {
 }
 
 impl Run {
-    pub(super) fn new(documents: Documents, lock: LockWatch) -> Self {
+    /// A run that also writes the index of `unlisted`: packs that are there, in no index file, and that
+    /// its snapshots may need.
+    pub(super) fn new(documents: Documents, lock: LockWatch, unlisted: Vec<IndexPack>) -> Self {
         let saved = documents.env.clock.monotonic();
+        let blobs = unlisted.iter().map(|pack| pack.blobs.len()).sum();
         Run {
             documents,
             lock,
             stop: AtomicBool::new(false),
             error: Mutex::new(None),
-            waiting: Mutex::new(Waiting { packs: Vec::new(), blobs: 0, saved }),
+            waiting: Mutex::new(Waiting { packs: unlisted, blobs, saved }),
             outstanding: watch::channel(0).0,
         }
     }
@@ -120,11 +123,10 @@ impl Run {
     }
 
     async fn save_index(&self, packs: Vec<IndexPack>) -> Result<()> {
-        if packs.is_empty() {
-            return Ok(());
+        for packs in split(packs) {
+            self.lock.check()?;
+            self.save(ObjectKind::Index, IndexFile { packs }.encode()?).await?;
         }
-        self.lock.check()?;
-        self.save(ObjectKind::Index, IndexFile { packs }.encode()?).await?;
         Ok(())
     }
 
@@ -145,6 +147,23 @@ impl Run {
         let packs = self.take(&mut lock(&self.waiting));
         self.save_index(packs).await.inspect_err(|_| self.stop())
     }
+}
+
+/// Packs in groups that fit into one index file each; a pack is never split.
+fn split(packs: Vec<IndexPack>) -> Vec<Vec<IndexPack>> {
+    let mut files: Vec<Vec<IndexPack>> = Vec::new();
+    let mut blobs = 0;
+    for pack in packs {
+        blobs += pack.blobs.len();
+        match files.last_mut() {
+            Some(file) if blobs <= BLOBS_MAX => file.push(pack),
+            _ => {
+                blobs = pack.blobs.len();
+                files.push(vec![pack]);
+            }
+        }
+    }
+    files
 }
 
 /// Nothing of ours panics while it holds a lock, and if it did the run would end.
