@@ -170,8 +170,10 @@ pub fn differences(expected: &Flat, actual: &Flat) -> String {
     text
 }
 
-type Comparable<'a> = (&'a EntryKind, u32, Timestamp, u32, u32, u64, &'a [Xattr], String);
+type Comparable<'a> = (&'a EntryKind, u32, Timestamp, u32, u32, u64, Vec<&'a Xattr>, String);
 
 fn comparable(e: &Entry) -> Comparable<'_> {
-    (&e.kind, e.mode, e.mtime, e.uid, e.gid, e.size, &e.xattrs, escape(e.name.as_bytes()))
+    let mut xattrs: Vec<&Xattr> = e.xattrs.iter().collect();
+    xattrs.sort();
+    (&e.kind, e.mode, e.mtime, e.uid, e.gid, e.size, xattrs, escape(e.name.as_bytes()))
 }

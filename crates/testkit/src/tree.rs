@@ -168,7 +168,8 @@ impl Tree {
                 5 => tree.file(&path, random_bytes(&mut random, 600_000, 1_400_000)),
                 _ => tree.file(&path, random_bytes(&mut random, 1, 20_000)),
             };
-            if let Some(node) = tree.get_mut(&path) {
+            // Linux gives every symbolic link the mode 0777.
+            if let Some(node) = tree.get_mut(&path).filter(|n| !matches!(n.entry.kind, EntryKind::Symlink { .. })) {
                 node.entry.mode = random.random_range(0..0o1000) | 0o400;
             }
         }
@@ -185,14 +186,14 @@ impl Tree {
             let raw = path.to_bytes();
             let roll = random.random_range(0..10);
             match tree.get_mut(&raw) {
-                Some(Node { entry, content: Content::File(bytes) }) if roll < 3 => {
+                Some(Node { entry, content: Content::File(bytes) }) if roll < 3 && entry.links == 1 => {
                     let fresh = random_bytes(&mut random, 1, 30_000);
                     entry.size = fresh.len() as u64;
                     entry.mtime = "2024-03-11T01:02:03.5Z".parse().unwrap();
                     entry.ctime = entry.mtime;
                     *bytes = Arc::new(fresh);
                 }
-                Some(_) if roll == 9 && path.components().len() == 1 => tree.remove(path.last().unwrap()),
+                Some(n) if roll == 9 && n.entry.links == 1 && path.components().len() == 1 => tree.remove(path.last().unwrap()),
                 _ => {}
             }
         }
