@@ -122,6 +122,7 @@ impl Problem {
         let level = if self.severity == Severity::High { Level::ERROR } else { Level::WARNING };
         let title = escape(self.title.as_bytes());
         let label = escape(self.label.as_bytes());
+        let text = self.at.as_ref().map(|at| masked(&at.file.text)).unwrap_or_default();
         let mut group = level.primary_title(title.as_str()).id(self.code).elements([] as [Element<'_>; 0]);
         if let Some(at) = &self.at {
             let mut mark = AnnotationKind::Primary.span(within(&at.span, &at.file.text));
@@ -129,27 +130,24 @@ impl Problem {
                 mark = mark.label(label.as_str());
             }
             group = group.element(
-                Snippet::source(at.file.text.as_str())
-                    .path(at.file.shown.as_str())
-                    .fold(true)
-                    .annotation(mark),
+                Snippet::source(text.as_str()).path(at.file.shown.as_str()).fold(true).annotation(mark),
             );
         }
         let notes: Vec<String> = self.notes.iter().map(|note| escape(note.as_bytes())).collect();
         for note in &notes {
             group = group.element(Level::NOTE.message(note.as_str()));
         }
-        let mut text = Renderer::plain().decor_style(DecorStyle::Ascii).render(&[group]);
+        let mut shown = Renderer::plain().decor_style(DecorStyle::Ascii).render(&[group]);
         if self.at.is_none() && !label.is_empty() {
-            text.push_str(&format!("\n  = {label}"));
+            shown.push_str(&format!("\n  = {label}"));
         }
         if !self.hints.is_empty() {
-            text.push('\n');
+            shown.push('\n');
         }
         for hint in &self.hints {
-            text.push_str(&format!("\nhint: {}", escape(hint.as_bytes())));
+            shown.push_str(&format!("\nhint: {}", escape(hint.as_bytes())));
         }
-        text
+        shown
     }
 
     /// The same for scripts.
@@ -160,6 +158,45 @@ impl Problem {
         let fix = escape(self.hints.join("; ").as_bytes());
         Finding::new(self.code, self.severity, self.address.clone(), message, fix)
     }
+}
+
+/// Words in a key after which a string may be a secret, wherever somebody wrote it.
+const SECRET_WORDS: [&str; 8] = ["password", "passwd", "secret", "token", "credential", "dsn", "pwd", "_key"];
+
+/// The text with every string after a key that sounds like a secret, and every password in an
+/// address, overwritten by stars. Lengths in bytes stay, so that marks still fit.
+fn masked(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let lower = line.to_ascii_lowercase();
+        for (at, _) in line.match_indices('=') {
+            let before = lower[..at].trim_end().trim_end_matches(['"', '\'']);
+            let key = before.rsplit(|c: char| c.is_whitespace() || matches!(c, ',' | '{' | '.')).next();
+            if key.is_some_and(|key| SECRET_WORDS.iter().any(|word| key.contains(word))) {
+                let value = &line[at + 1..];
+                let lead = value.len() - value.trim_start().len();
+                if let Some(quote) = value.trim_start().chars().next().filter(|c| matches!(c, '"' | '\'')) {
+                    let from = at + 1 + lead + 1;
+                    let to = line[from..].find(quote).map_or(line.trim_end().len(), |end| from + end);
+                    bytes[start + from..start + to.max(from)].fill(b'*');
+                }
+            }
+        }
+        for (at, _) in line.match_indices("://") {
+            let rest = &line[at + 3..];
+            let end =
+                rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '/')).unwrap_or(rest.len());
+            if let Some((user, password)) =
+                rest[..end].rsplit_once('@').and_then(|(who, _)| who.split_once(':'))
+            {
+                let from = start + at + 3 + user.len() + 1;
+                bytes[from..from + password.len()].fill(b'*');
+            }
+        }
+        start += line.len();
+    }
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 fn within(span: &Range<usize>, text: &str) -> Range<usize> {
@@ -212,5 +249,21 @@ impl Problems {
             Some(hint) => error.hint(escape(hint.as_bytes())),
             None => error,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excerpts_mask_what_sounds_like_a_secret() {
+        let text = "pasword_key = \"s3cret\"\nx = { db_password = 'päss', n = 1 }\nurl = \"pg://u:pw@h/d\"\nok = \"plain\"\n";
+        let hidden = masked(text);
+        assert_eq!(hidden.len(), text.len());
+        for secret in ["s3cret", "päss", "pw@"] {
+            assert!(!hidden.contains(secret), "{hidden}");
+        }
+        assert!(hidden.contains("ok = \"plain\"") && hidden.contains("n = 1"));
     }
 }
