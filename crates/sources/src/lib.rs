@@ -6,9 +6,17 @@
 //! `recoup.toml`), `connect.rs` (finding and opening the live data), `capture.rs`, `restore.rs`.
 
 pub mod position;
+mod meta;
+mod single;
+
 pub mod artifact;
 pub mod process;
 pub mod source;
+
+mod place;
+mod pour;
+
+pub mod sqlite;
 
 pub mod files;
 

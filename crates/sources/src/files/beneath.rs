@@ -7,7 +7,6 @@
 
 use super::apply::{self, Metadata};
 use recoup_core::entry::{Entry, EntryKind, FileTarget, Target};
-use recoup_core::env::Env;
 use recoup_core::name::{NodeName, TreePath, escape};
 use recoup_core::{Error, Kind, Result};
 use rustix::fs::{
@@ -108,7 +107,7 @@ impl Beneath {
     ///
     /// # Errors
     /// `Kind::Refused` (E0530) if it must be empty and is not; as the operating system says.
-    pub fn create(root: &Path, options: BeneathOptions, env: &Env) -> Result<Self> {
+    pub fn open(root: &Path, options: BeneathOptions) -> Result<Self> {
         let shown = || escape(root.as_os_str().as_bytes());
         let failed =
             |e| Error::io("open the directory to restore into", e).with("path", shown()).code("E0535");
@@ -124,13 +123,12 @@ impl Beneath {
                     .effect("nothing was written"));
             }
         }
-        let token: [u8; 6] = env.random();
         Ok(Beneath {
             inner: Arc::new(Inner {
                 root: Arc::new(fd),
                 options,
                 is_root: rustix::process::geteuid().is_root(),
-                prefix: format!(".recoup-{}", hex::encode(token)),
+                prefix: format!(".recoup-{}", std::process::id()),
                 next: AtomicU64::new(0),
                 open: Mutex::default(),
                 taken: Mutex::default(),
@@ -202,8 +200,17 @@ impl Inner {
         Ok((self.dir(&parent)?, name))
     }
 
-    fn temp(&self) -> String {
-        format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed))
+    /// Makes something under a name that nothing has: what a crashed run left, or somebody planted,
+    /// costs a number.
+    fn with_temp<T>(&self, make: impl Fn(&str) -> Result<T, Errno>) -> Result<(String, T), Errno> {
+        loop {
+            let temp = format!("{}-{}", self.prefix, self.next.fetch_add(1, Ordering::Relaxed));
+            match make(&temp) {
+                Err(Errno::EXIST) => {}
+                Err(e) => return Err(e),
+                Ok(made) => return Ok((temp, made)),
+            }
+        }
     }
 
     fn note(&self, what: impl FnOnce(&mut RestoreNotes)) {
@@ -270,10 +277,11 @@ impl Inner {
         Ok(())
     }
 
-    fn make_special(&self, dir: &OwnedFd, temp: &str, path: &TreePath, entry: &Entry) -> Result<()> {
+    fn make_special(&self, dir: &OwnedFd, path: &TreePath, entry: &Entry) -> Result<String> {
+        let mode = Mode::RUSR | Mode::WUSR;
         let made = match &entry.kind {
-            EntryKind::Symlink { target } => symlinkat(target.as_slice(), dir, temp),
-            EntryKind::Fifo => mknodat(dir, temp, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0),
+            EntryKind::Symlink { target } => self.with_temp(|temp| symlinkat(target.as_slice(), dir, temp)),
+            EntryKind::Fifo => self.with_temp(|temp| mknodat(dir, temp, FileType::Fifo, mode, 0)),
             EntryKind::BlockDevice { device } | EntryKind::CharDevice { device } => {
                 if !(self.options.allow_special && self.is_root) {
                     return Err(Error::new(Kind::Refused, "restore a device")
@@ -285,11 +293,11 @@ impl Inner {
                     EntryKind::BlockDevice { .. } => FileType::BlockDevice,
                     _ => FileType::CharacterDevice,
                 };
-                mknodat(dir, temp, kind, Mode::RUSR | Mode::WUSR, *device)
+                self.with_temp(|temp| mknodat(dir, temp, kind, mode, *device))
             }
             _ => return Err(Error::bug("restore a file or directory as a special entry").with("path", path)),
         };
-        made.map_err(|e| failed("create a link, pipe or device", path, e))
+        made.map(|(temp, ())| temp).map_err(|e| failed("create a link, pipe or device", path, e))
     }
 }
 
@@ -351,10 +359,9 @@ impl Target for Beneath {
             inner.note(|n| n.left += 1);
             return Ok(Box::new(Left));
         }
-        let temp = inner.temp();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = openat(&dir, temp.as_str(), flags, Mode::RUSR | Mode::WUSR)
-            .map_err(|e| failed("create a file", path, e))?;
+        let create = |temp: &str| openat(&dir, temp, flags, Mode::RUSR | Mode::WUSR);
+        let (temp, fd) = inner.with_temp(create).map_err(|e| failed("create a file", path, e))?;
         let file = BeneathFile {
             inner: inner.clone(),
             file: File::from(fd),
@@ -382,9 +389,8 @@ impl Target for Beneath {
             inner.note(|n| n.left += 1);
             return Ok(());
         }
-        let temp = inner.temp();
-        linkat(&from, from_name.as_bytes(), &dir, temp.as_str(), AtFlags::empty())
-            .map_err(|e| failed("create a hard link", path, e))?;
+        let link = |temp: &str| linkat(&from, from_name.as_bytes(), &dir, temp, AtFlags::empty());
+        let (temp, ()) = inner.with_temp(link).map_err(|e| failed("create a hard link", path, e))?;
         inner.place(&dir, &temp, path, name)?;
         // Renaming onto another name of the same file does nothing and leaves both.
         match unlinkat(&dir, temp.as_str(), AtFlags::empty()) {
@@ -401,8 +407,7 @@ impl Target for Beneath {
             inner.note(|n| n.left += 1);
             return Ok(());
         }
-        let temp = inner.temp();
-        inner.make_special(&dir, &temp, path, entry)?;
+        let temp = inner.make_special(&dir, path, entry)?;
         let to = Metadata::Name(dir.as_fd(), &temp);
         if let Err(e) = inner.apply(to, path, entry) {
             let _gone = unlinkat(&dir, temp.as_str(), AtFlags::empty());

@@ -1,7 +1,7 @@
-//! Open files of live data: the real one with its holes, and a private copy that stands for one.
+//! Open files of live data, with their holes.
 
-use super::meta::{self, entry_of};
 use super::walk::Shared;
+use crate::meta::{self, entry_of};
 use recoup_core::entry::{Entry, FileReader};
 use recoup_core::name::NodeName;
 use recoup_core::{Error, Result};
@@ -76,37 +76,6 @@ impl FileReader for Reader {
     fn skip(&mut self, bytes: u64) -> Result<()> {
         self.at = self.at.saturating_add(bytes);
         self.seek(SeekFrom::Start(self.at)).map_err(|e| Error::io("skip a hole in a file", e.into()))?;
-        Ok(())
-    }
-}
-
-/// A private copy read in place of a live file; nothing can change it any more.
-pub(super) struct CopyReader {
-    file: File,
-    entry: Entry,
-}
-
-impl CopyReader {
-    pub(super) fn new(file: File, entry: Entry) -> Self {
-        CopyReader { file, entry }
-    }
-}
-
-impl Read for CopyReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.file.read(buffer)
-    }
-}
-
-impl FileReader for CopyReader {
-    fn entry(&self) -> Result<Entry> {
-        Ok(self.entry.clone())
-    }
-
-    fn skip(&mut self, bytes: u64) -> Result<()> {
-        use std::io::{Seek, SeekFrom};
-        let by = i64::try_from(bytes).map_err(|_| Error::bug("skip more bytes than a file can have"))?;
-        self.file.seek(SeekFrom::Current(by)).map_err(|e| Error::io("skip in a private copy", e))?;
         Ok(())
     }
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unnecessary_cast, reason = "the fields of `Stat` differ between architectures")]
 
 use super::exclude::Excludes;
-use super::meta::{self, Owners, entry_of, open_at, stat_at};
-use super::reader::{CopyReader, Reader};
+use super::reader::Reader;
+use crate::meta::{self, Owners, entry_of, open_at, stat_at};
+use crate::single::CopyReader;
+use crate::sqlite::connect::{MAGIC, SIDECARS};
 use recoup_core::entry::{Body, Entry, EntryKind, FileBody, FileReader, Folder, Item, Listing};
 use recoup_core::name::{NodeName, escape};
 use recoup_core::{Error, Kind, Result};
@@ -235,9 +237,6 @@ struct Databanks {
     journals: HashSet<OsString>,
 }
 
-/// What SQLite puts beside a database.
-pub(super) const SIDECARS: [&str; 3] = ["-wal", "-shm", "-journal"];
-
 impl Dir {
     fn open(&self) -> Result<OwnedFd> {
         self.open_with(OFlags::DIRECTORY)
@@ -397,7 +396,7 @@ impl Dir {
             };
             let base = OsStr::from_bytes(base);
             let known = names.binary_search_by(|n| n.as_os_str().cmp(base)).is_ok();
-            if !known || !starts_with(fd, base, SQLITE_MAGIC) {
+            if !known || !starts_with(fd, base, MAGIC) {
                 continue;
             }
             if matches!(self.shared.options.databases, Databases::Copy(_)) {
@@ -418,9 +417,6 @@ impl Dir {
         NodeName::new(name.as_bytes()).ok().map(|name| (name, error))
     }
 }
-
-/// The first bytes of every SQLite database (SQLite file format, 1.3.1).
-pub(super) const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// A write-ahead log changes without its database: the newest of them is when the content changed.
 fn newest_of_database(dir: &OwnedFd, name: &OsStr, entry: &mut Entry) {
@@ -482,8 +478,7 @@ impl LiveFile {
         if stat.st_size < 512 || stat.st_size % 512 != 0 || file.read_exact_at(&mut head, 0).is_err() {
             return false;
         }
-        head.starts_with(SQLITE_MAGIC)
-            && (head[18] != 2 || copier.is_held(stat.st_dev as u64, stat.st_ino as u64))
+        head.starts_with(MAGIC) && (head[18] != 2 || copier.is_held(stat.st_dev as u64, stat.st_ino as u64))
     }
 
     fn copied(&self, copier: &dyn CopyDatabase) -> Result<Box<dyn FileReader>> {

@@ -3,7 +3,7 @@
 use recoup_core::name::escape;
 use recoup_core::{Error, Result};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -61,6 +61,17 @@ pub fn holders(what: &[Held<'_>]) -> Result<Holding> {
         }
     }
     Ok(Holding { holders: found.into_iter().collect(), unseen })
+}
+
+/// Device and inode of every file that some other process has open now, as far as we may look.
+pub(crate) fn open_files() -> HashSet<(u64, u64)> {
+    let own = std::process::id().to_string();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let others = all.filter(|p| {
+        p.file_name().as_bytes().first().is_some_and(u8::is_ascii_digit) && p.file_name() != own.as_str()
+    });
+    let fds = others.filter_map(|p| fs::read_dir(p.path().join("fd")).ok()).flatten().flatten();
+    fds.filter_map(|fd| fs::metadata(fd.path()).ok()).map(|meta| (meta.dev(), meta.ino())).collect()
 }
 
 /// Whether a process with this id runs now; a zombie does not.

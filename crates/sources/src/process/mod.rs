@@ -7,6 +7,7 @@
 
 mod holders;
 
+pub(crate) use holders::open_files;
 pub use holders::{Held, Holder, Holding, boot_id, holders, is_alive};
 
 use recoup_core::secret::Secret;

@@ -8,7 +8,6 @@ use recoup_core::name::{NodeName, TreePath};
 use recoup_sources::conformance::pour;
 use recoup_sources::files::beneath::{Beneath, BeneathOptions, Durability, Overwrite};
 use recoup_sources::files::walk::{Options, Walk};
-use recoup_testkit::env::real;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -33,7 +32,7 @@ fn put(target: &Beneath, at: &str, content: &[u8]) -> recoup_core::Result<()> {
 
 fn copy(from: &Path, to: &Path, options: BeneathOptions) -> recoup_sources::TreeCounts {
     let (_, folder) = Walk::new(Options::default()).folder(from).unwrap();
-    let target = Beneath::create(to, options, &real()).unwrap();
+    let target = Beneath::open(to, options).unwrap();
     let counts = pour(folder.as_ref(), &target).unwrap();
     target.finish_all().unwrap();
     counts
@@ -87,7 +86,7 @@ fn row_123_a_sparse_terabyte_comes_back_sparse() {
 #[test]
 fn row_124_a_path_longer_than_the_kernel_takes_is_restored() {
     let to = tempfile::tempdir().unwrap();
-    let target = Beneath::create(to.path(), BeneathOptions::default(), &real()).unwrap();
+    let target = Beneath::open(to.path(), BeneathOptions::default()).unwrap();
     let name = NodeName::new("d".repeat(255)).unwrap();
     let dir = entry(EntryKind::Dir, 0o755);
     let mut at = TreePath::root();
@@ -110,7 +109,7 @@ fn row_124_a_path_longer_than_the_kernel_takes_is_restored() {
 #[test]
 fn row_125_row_152_what_is_dangerous_is_left_out_and_named() {
     let to = tempfile::tempdir().unwrap();
-    let target = Beneath::create(to.path(), BeneathOptions::default(), &real()).unwrap();
+    let target = Beneath::open(to.path(), BeneathOptions::default()).unwrap();
     let mut suid = entry(EntryKind::File, 0o6755);
     suid.xattrs.push(Xattr { name: "security.capability".into(), value: vec![1; 20] });
     suid.xattrs.push(Xattr { name: "trusted.x".into(), value: b"y".to_vec() });
@@ -137,7 +136,7 @@ fn row_152_what_is_dangerous_comes_back_when_root_asks() {
     }
     let to = tempfile::tempdir().unwrap();
     let options = BeneathOptions { allow_special: true, ..BeneathOptions::default() };
-    let target = Beneath::create(to.path(), options, &real()).unwrap();
+    let target = Beneath::open(to.path(), options).unwrap();
     let suid = Entry { uid: 7, ..entry(EntryKind::File, 0o4755) };
     target.begin_file(&path("suid"), &suid, 0).unwrap().finish(&suid).unwrap();
     let device = rustix::fs::makedev(1, 3);
@@ -154,9 +153,9 @@ fn row_130_a_target_that_is_not_empty_is_refused_where_it_must_be() {
     let to = tempfile::tempdir().unwrap();
     sh(to.path(), "mkdir lost+found");
     let options = BeneathOptions { require_empty: true, ..BeneathOptions::default() };
-    assert!(Beneath::create(to.path(), options, &real()).is_ok());
+    assert!(Beneath::open(to.path(), options).is_ok());
     sh(to.path(), "echo mine > mine");
-    let error = Beneath::create(to.path(), options, &real()).err().unwrap();
+    let error = Beneath::open(to.path(), options).err().unwrap();
     assert_eq!((error.kind(), error.stable_code()), (Kind::Refused, Some("E0530")));
 }
 
@@ -173,7 +172,7 @@ fn the_overwrite_policy_is_kept() {
             "echo old > a; echo same > b; touch -d '2021-03-04T05:06:07.000000008Z' b; mkdir d; chmod 700 d",
         );
         let options = BeneathOptions { overwrite, ..BeneathOptions::default() };
-        let target = Beneath::create(to.path(), options, &real()).unwrap();
+        let target = Beneath::open(to.path(), options).unwrap();
         put(&target, "a", b"new\n").unwrap();
         let same = Entry { size: 5, ..entry(EntryKind::File, 0o600) };
         assert_eq!(target.wants(&path("b"), &same).unwrap(), overwrite == Overwrite::Always);
@@ -192,7 +191,7 @@ fn the_overwrite_policy_is_kept() {
 #[test]
 fn a_damaged_file_never_has_the_real_name() {
     let to = tempfile::tempdir().unwrap();
-    let target = Beneath::create(to.path(), BeneathOptions::default(), &real()).unwrap();
+    let target = Beneath::open(to.path(), BeneathOptions::default()).unwrap();
     for keep in [true, true, false] {
         let file = target.begin_file(&path("f"), &entry(EntryKind::File, 0o600), 3).unwrap();
         file.write_at(0, b"abc").unwrap();
@@ -219,7 +218,7 @@ fn row_131_a_planted_link_is_never_followed() {
         );
         let before = sh(outside.path(), "find . -printf '%P %T@ %C@ %m\\n'; cat file");
         let options = BeneathOptions { overwrite, ..BeneathOptions::default() };
-        let target = Beneath::create(to.path(), options, &real()).unwrap();
+        let target = Beneath::open(to.path(), options).unwrap();
         let dir = entry(EntryKind::Dir, 0o777);
         for at in ["file", "dangling"] {
             put(&target, at, b"evil").unwrap();
@@ -265,7 +264,7 @@ fn row_131_a_swap_during_restore_leads_nowhere() {
         while std::time::Instant::now() < until {
             // A new target each time, so that the directory is looked up again.
             let options = BeneathOptions { overwrite: Overwrite::Always, ..BeneathOptions::default() };
-            let target = Beneath::create(to.path(), options, &real()).unwrap();
+            let target = Beneath::open(to.path(), options).unwrap();
             turn += 1;
             let _raced = target.begin_dir(&path("d"), &entry(EntryKind::Dir, 0o755));
             match put(&target, &format!("d/f{}", turn % 50), b"data") {
@@ -288,7 +287,7 @@ fn without_root_owners_are_counted_and_the_rest_comes_back() {
     }
     let to = tempfile::tempdir().unwrap();
     let options = BeneathOptions { durability: Durability::EachFile, ..BeneathOptions::default() };
-    let target = Beneath::create(to.path(), options, &real()).unwrap();
+    let target = Beneath::open(to.path(), options).unwrap();
     let foreign = Entry { uid: 1, gid: 1, ..entry(EntryKind::File, 0o400) };
     target.begin_dir(&path("d"), &entry(EntryKind::Dir, 0o500)).unwrap();
     target.begin_file(&path("d/f"), &foreign, 0).unwrap().finish(&foreign).unwrap();

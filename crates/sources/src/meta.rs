@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Names of users and groups, asked once each.
 #[derive(Default)]
-pub(super) struct Owners {
+pub(crate) struct Owners {
     users: Mutex<HashMap<u32, String>>,
     groups: Mutex<HashMap<u32, String>>,
 }
@@ -46,14 +46,14 @@ fn cached(names: &Mutex<HashMap<u32, String>>, id: u32, ask: impl FnOnce() -> Op
 
 /// Flags for a file or directory that is only read: the last component is no link, nothing blocks,
 /// and the time of access stays as it is where we own the file.
-pub(super) const READ: OFlags = OFlags::RDONLY
+pub(crate) const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY)
     .union(OFlags::NONBLOCK);
 
 /// Opens `name` beneath `dir` for reading.
-pub(super) fn open_at(dir: impl AsFd, name: &OsStr, extra: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_at(dir: impl AsFd, name: &OsStr, extra: OFlags) -> Result<OwnedFd, Errno> {
     let flags = READ | extra;
     match rustix::fs::openat(dir.as_fd(), name, flags | OFlags::NOATIME, rustix::fs::Mode::empty()) {
         Err(Errno::PERM) => rustix::fs::openat(dir.as_fd(), name, flags, rustix::fs::Mode::empty()),
@@ -62,12 +62,12 @@ pub(super) fn open_at(dir: impl AsFd, name: &OsStr, extra: OFlags) -> Result<Own
 }
 
 /// Metadata without following a link.
-pub(super) fn stat_at(dir: impl AsFd, name: &OsStr) -> Result<Stat, Errno> {
+pub(crate) fn stat_at(dir: impl AsFd, name: &OsStr) -> Result<Stat, Errno> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// Builds an entry; links still lack their target, and nothing has extended attributes yet.
-pub(super) fn entry_of(name: NodeName, stat: &Stat, owners: &Owners) -> Entry {
+pub(crate) fn entry_of(name: NodeName, stat: &Stat, owners: &Owners) -> Entry {
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => EntryKind::Dir,
         FileType::Symlink => EntryKind::Symlink { target: Vec::new() },
@@ -105,7 +105,7 @@ fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
 
 /// Extended attributes of `name` beneath `dir`, sorted; a link is not followed. The path goes through
 /// the descriptor, so only the last component can be exchanged meanwhile.
-pub(super) fn xattrs_at(dir: impl AsFd, name: &OsStr) -> Result<Vec<Xattr>> {
+pub(crate) fn xattrs_at(dir: impl AsFd, name: &OsStr) -> Result<Vec<Xattr>> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
     path.extend_from_slice(name.as_bytes());
     let path = Path::new(OsStr::from_bytes(&path));
@@ -113,7 +113,7 @@ pub(super) fn xattrs_at(dir: impl AsFd, name: &OsStr) -> Result<Vec<Xattr>> {
 }
 
 /// Extended attributes of an open file or directory, sorted.
-pub(super) fn xattrs_of(file: &std::fs::File) -> Result<Vec<Xattr>> {
+pub(crate) fn xattrs_of(file: &std::fs::File) -> Result<Vec<Xattr>> {
     use xattr::FileExt;
     read_all(file.list_xattr(), |key| file.get_xattr(key))
 }
