@@ -17,6 +17,8 @@ mod write;
 
 mod restore;
 
+pub(crate) use blob::is_damage;
+pub(crate) use progress::{Progress, Total};
 pub use report::{RestoreReport, damage_ranges};
 pub use restore::{RestoreOptions, restore};
 pub use walk::{Visit, Walker, find_path, list, read_file};

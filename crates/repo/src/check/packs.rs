@@ -1,0 +1,209 @@
+//! Every pack, read once from end to end: its hash, its blobs, its header.
+
+use super::{Check, CheckOptions};
+use crate::blob::BlobHandle;
+use crate::id::Id;
+use crate::index::load::read_header;
+use crate::layout::{self, ObjectKind};
+use crate::pack::{PackEntry, open_blob};
+use crate::problem::Problem;
+use crate::read::{Progress, Total, is_damage};
+use crate::repository::Repository;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use recoup_core::{Error, Kind, Result};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Packs that are read at a time; each holds one window in memory.
+const PACKS_AT_ONCE: usize = 4;
+/// Bytes of one read, unless a single blob is larger.
+const WINDOW_BYTES: u64 = 16 << 20;
+
+/// What is read in all.
+pub(super) fn total(index: &crate::Index, options: &CheckOptions) -> Total {
+    let sizes = chosen(index, options).into_iter().map(|(_, size)| size);
+    if options.read_data {
+        Total { bytes: sizes.clone().sum(), items: sizes.count() as u64 }
+    } else {
+        Total::default()
+    }
+}
+
+fn chosen(index: &crate::Index, options: &CheckOptions) -> Vec<(Id, u64)> {
+    let packs = index.packs().iter().filter_map(|pack| Some((pack.id, pack.size?)));
+    packs.filter(|(id, _)| options.subset.is_none_or(|subset| subset.takes(id))).collect()
+}
+
+/// What reading one pack gave.
+#[derive(Default)]
+struct Seen {
+    problems: Vec<Problem>,
+    damaged: Vec<BlobHandle>,
+    bytes: u64,
+}
+
+impl Check {
+    pub(super) async fn packs(&mut self, options: &CheckOptions) -> Result<()> {
+        let mut by_pack = self.index.by_pack();
+        let packs: Vec<_> = chosen(&self.index, options)
+            .into_iter()
+            .map(|(id, size)| (id, size, by_pack.remove(&id).unwrap_or_default()))
+            .collect();
+        let (repo, progress) = (self.repo.clone(), Arc::clone(&self.progress));
+        let mut under_way = futures_util::stream::iter(packs)
+            .map(|(id, size, entries)| one_pack(repo.clone(), id, size, entries, Arc::clone(&progress)))
+            .buffer_unordered(PACKS_AT_ONCE);
+        while let Some(seen) = under_way.next().await {
+            let Seen { problems, damaged, bytes } = seen?;
+            self.report.packs_read += 1;
+            self.report.bytes_read += bytes;
+            self.report.problems.extend(problems);
+            for handle in damaged {
+                // damaged here; another copy may be good
+                match repo.blob(handle).await {
+                    Ok(_) => {}
+                    Err(err) if is_damage(&err) => self.lost(handle),
+                    Err(err) => return Err(err),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn one_pack(
+    repo: Repository,
+    id: Id,
+    size: u64,
+    entries: Vec<PackEntry>,
+    progress: Arc<Progress>,
+) -> Result<Seen> {
+    let mut seen = Seen::default();
+    let object = format!("pack {id}");
+    match read_header(&**repo.store(), repo.key(), repo.limits(), id, size).await {
+        Ok(header) if header == entries => {}
+        Ok(_) => {
+            let what = "its own header says something else than the index";
+            seen.problems.push(Problem::new("E0421", object.clone(), what));
+        }
+        Err(err) if is_damage(&err) => {
+            seen.problems.push(Problem::new("E0421", object.clone(), err.to_string()));
+        }
+        Err(err) => return Err(err),
+    }
+    let mut hash = Sha256::new();
+    let key = layout::key(ObjectKind::Pack, &id);
+    for (from, end, inside) in windows(&entries, size) {
+        let bytes = match repo.store().get(&key, Some(from..end)).await {
+            Ok(bytes) => bytes,
+            Err(err) if is_damage(&err) => {
+                seen.problems.push(Problem::new(
+                    "E0423",
+                    object.clone(),
+                    format!("it cannot be read: {err}"),
+                ));
+                seen.damaged.extend(entries.iter().map(|entry| entry.handle));
+                return Ok(seen);
+            }
+            Err(err) => return Err(err.with("pack", id)),
+        };
+        seen.bytes += bytes.len() as u64;
+        progress.add(bytes.len() as u64, 0);
+        let (damaged, so_far) = open_window(&repo, hash, bytes, from, inside).await?;
+        seen.damaged.extend(damaged);
+        hash = so_far;
+    }
+    if Id::from_bytes(hash.finalize().into()) != id {
+        let what =
+            format!("its content is not what its name says; {} blobs in it are damaged", seen.damaged.len());
+        seen.problems.push(Problem::new("E0438", object, what));
+    } else if !seen.damaged.is_empty() {
+        let what = format!("{} blobs in it are not what their names say", seen.damaged.len());
+        seen.problems.push(Problem::new("E0413", object, what));
+    }
+    progress.add(0, 1);
+    Ok(seen)
+}
+
+/// Cuts a pack into reads at the borders of blobs; every byte is in exactly one.
+fn windows(entries: &[PackEntry], size: u64) -> Vec<(u64, u64, Vec<PackEntry>)> {
+    let mut windows = Vec::new();
+    let (mut from, mut end, mut inside) = (0, 0, Vec::new());
+    for entry in entries {
+        if entry.end() > size || u64::from(entry.offset) < from {
+            continue;
+        }
+        if !inside.is_empty() && entry.end() - from > WINDOW_BYTES && u64::from(entry.offset) >= end {
+            windows.push((from, end, std::mem::take(&mut inside)));
+            from = end;
+        }
+        end = end.max(entry.end());
+        inside.push(*entry);
+    }
+    if !inside.is_empty() {
+        windows.push((from, end, inside));
+        from = end;
+    }
+    while from < size {
+        let end = size.min(from + WINDOW_BYTES);
+        windows.push((from, end, Vec::new()));
+        from = end;
+    }
+    windows
+}
+
+async fn open_window(
+    repo: &Repository,
+    mut hash: Sha256,
+    bytes: Bytes,
+    start: u64,
+    inside: Vec<PackEntry>,
+) -> Result<(Vec<BlobHandle>, Sha256)> {
+    let repo = repo.clone();
+    let work = move || {
+        hash.update(&bytes);
+        let is_damaged = |entry: &PackEntry| {
+            let from = (u64::from(entry.offset) - start) as usize;
+            let sealed = bytes.get(from..from + entry.length as usize);
+            let opened = sealed
+                .ok_or_else(|| Error::new(Kind::Corrupt, "read a blob"))
+                .and_then(|sealed| open_blob(repo.key(), entry, sealed.to_vec(), repo.limits()));
+            opened.is_err()
+        };
+        (inside.iter().filter(|entry| is_damaged(entry)).map(|entry| entry.handle).collect(), hash)
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|cause| Error::bug("read packs on a thread").caused_by(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_byte_is_read_once_and_every_blob_lies_in_one_window(lengths in prop::collection::vec(32..9_000_000u32, 0..12), tail in 0..40_000_000u64) {
+            let mut offset = 0;
+            let entries: Vec<PackEntry> = lengths.iter().map(|&length| {
+                let entry = PackEntry { handle: BlobHandle::data(Id::of(b"x")), offset, length, uncompressed: None };
+                offset += length;
+                entry
+            }).collect();
+            let size = u64::from(offset) + tail;
+            let mut next = 0;
+            let mut blobs = 0;
+            for (from, end, inside) in windows(&entries, size) {
+                prop_assert_eq!(from, next);
+                prop_assert!(end - from <= WINDOW_BYTES.max(9_000_000));
+                prop_assert!(inside.iter().all(|e| u64::from(e.offset) >= from && e.end() <= end));
+                blobs += inside.len();
+                next = end;
+            }
+            prop_assert_eq!(next, size);
+            prop_assert_eq!(blobs, entries.len());
+        }
+    }
+}
