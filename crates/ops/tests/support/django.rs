@@ -294,7 +294,7 @@ class Migration(migrations.Migration):
 const MIGRATION_TWO: &str = r#"from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [("shop", "0001_initial")]
-    operations = [migrations.AddField("Order", "note", models.TextField(default=""))]
+    operations = [migrations.AddField("Order", "note", models.TextField(null=True))]
 "#;
 
 const APPS: &str = r#"import sys
