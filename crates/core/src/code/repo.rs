@@ -339,4 +339,11 @@ pub(super) const CODES: &[Code] = &[
         effect: "The walk stopped. Nothing more was written.",
         next: "Treat the repository as tampered with until you know who wrote the snapshot; restore a part of it by path.",
     },
+    Code {
+        code: "E0475",
+        title: "a snapshot is dated in the future",
+        meaning: "Snapshots were to be forgotten by age, and one is dated more than an hour later than this machine's clock. Either a clock is wrong, or the snapshot was written to push good ones out.",
+        effect: "No snapshot was forgotten.",
+        next: "Set the clock of this machine and of the writer. If the snapshot itself is wrong, forget it by its id.",
+    },
 ];

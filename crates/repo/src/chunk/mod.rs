@@ -1,5 +1,5 @@
 //! Where a stream of bytes is cut into blobs. The repository's own cut (restic design, "Backups and
-//! Deduplication") is in [`rabin`]; sources that know their data better may bring another.
+//! Deduplication") is [`Rabin`]; sources that know their data better may bring another.
 
 mod polynomial;
 mod rabin;

@@ -6,12 +6,12 @@
 //!
 //! | file | what it does |
 //! |---|---|
-//! | [`walk`] | folders and files on all processors |
-//! | [`pipe`] | the way of one blob |
-//! | [`seen`] | which blobs need not be stored |
-//! | [`packer`] | blobs into packs, read back before they count |
-//! | [`run`] | packs into the store, then the index |
-//! | [`graft`] | small files and folders added to a tree |
+//! | `walk` | folders and files on all processors |
+//! | `pipe` | the way of one blob |
+//! | `seen` | which blobs need not be stored |
+//! | `packer` | blobs into packs, read back before they count |
+//! | `run` | packs into the store, then the index |
+//! | `graft` | small files and folders added to a tree |
 
 mod run;
 
