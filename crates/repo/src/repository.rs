@@ -68,7 +68,12 @@ impl Repository {
     /// # Errors
     /// `Kind::Exists`, E0460, if there is a repository; `Kind::Refused`, E0462 or E0463, if there are
     /// leftovers of one.
-    pub async fn init(store: Arc<dyn Store>, password: &Secret, options: &InitOptions, env: &Env) -> Result<Self> {
+    pub async fn init(
+        store: Arc<dyn Store>,
+        password: &Secret,
+        options: &InitOptions,
+        env: &Env,
+    ) -> Result<Self> {
         open::init(store, password, options, env).await
     }
 
@@ -246,7 +251,9 @@ impl Repository {
         let mut found = listed.objects.iter().filter(|(id, _)| id.to_string().starts_with(&wanted));
         match (found.next(), found.next()) {
             (None, _) => Err(no_snapshot(Kind::NotFound, &wanted, "no snapshot has such an id")),
-            (Some(_), Some(_)) => Err(no_snapshot(Kind::Config, &wanted, "several snapshots have such an id")),
+            (Some(_), Some(_)) => {
+                Err(no_snapshot(Kind::Config, &wanted, "several snapshots have such an id"))
+            }
             (Some((id, _)), None) => Ok((*id, self.snapshot(id).await?)),
         }
     }

@@ -331,6 +331,75 @@ async fn rows_24_117_118_119_trouble_with_one_file_is_told_and_the_rest_goes_on(
     assert!(!report.is_complete());
 }
 
+/// A file of one hole with a byte at each end.
+struct Sparse(u64);
+
+struct SparseReader {
+    size: u64,
+    at: u64,
+}
+
+/// Bytes that were read of it.
+static SPARSE_READ: AtomicUsize = AtomicUsize::new(0);
+
+impl Folder for Sparse {
+    fn list(&self) -> Result<Listing> {
+        let entry = SparseReader { size: self.0, at: 0 }.entry()?;
+        Ok(Listing {
+            items: vec![Item { entry, body: Body::File(Box::new(Sparse(self.0))) }],
+            problems: vec![],
+        })
+    }
+}
+
+impl FileBody for Sparse {
+    fn open(&self) -> Result<Box<dyn FileReader>> {
+        Ok(Box::new(SparseReader { size: self.0, at: 0 }))
+    }
+}
+
+impl Read for SparseReader {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = out.len().min((self.size - self.at) as usize);
+        for (at, byte) in out[..n].iter_mut().enumerate() {
+            let place = self.at + at as u64;
+            *byte = u8::from(place == 0 || place + 1 == self.size);
+        }
+        self.at += n as u64;
+        SPARSE_READ.fetch_add(n, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+impl FileReader for SparseReader {
+    fn entry(&self) -> Result<Entry> {
+        Ok(Entry {
+            size: self.size,
+            ..Entry::plain(name("sparse"), EntryKind::File, 0o600, recoup_testkit::tree::dated())
+        })
+    }
+    fn hole(&mut self) -> Result<u64> {
+        let end = self.size - 4096;
+        Ok(if (4096..end).contains(&self.at) { end - self.at } else { 0 })
+    }
+    fn skip(&mut self, bytes: u64) -> Result<()> {
+        self.at += bytes;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_123_holes_are_not_read() {
+    let home = tempfile::tempdir().unwrap();
+    let repository = fresh(Arc::new(Local::create(home.path()).await.unwrap())).await;
+    let (_, report) = back_up(&repository, Box::new(Sparse(64 << 30)), None).await.unwrap();
+    assert_eq!(report.bytes_total, 64 << 30);
+    assert!(report.changed_while_read.is_empty());
+    assert!(SPARSE_READ.load(Ordering::Relaxed) < 4 << 20, "{SPARSE_READ:?} bytes were read");
+    assert!(report.data_blobs <= 3, "the first piece, zeros, the last piece");
+    Restic::new(home.path(), PASSWORD).check();
+}
+
 struct Unlistable;
 
 impl Folder for Unlistable {

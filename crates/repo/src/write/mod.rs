@@ -176,7 +176,9 @@ impl Writer {
     /// As the store says; the run is then over.
     pub async fn flush(&mut self) -> Result<()> {
         self.pipe.flush().await?;
-        self.repository.forget_index().await;
+        if self.pipe.run.take_index_news() {
+            self.repository.forget_index().await;
+        }
         Ok(())
     }
 

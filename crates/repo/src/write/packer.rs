@@ -40,7 +40,8 @@ impl Packer {
         let mut pack = lock(slot);
         pack.add(key, env, blob, stored, uncompressed)?;
         let is_full = pack.len() >= target || pack.entries().len() >= BLOBS_MAX;
-        Ok(is_full.then(|| std::mem::take(&mut *pack)))
+        // Memory that is not written to costs nothing; growing step by step would copy every pack.
+        Ok(is_full.then(|| std::mem::replace(&mut *pack, PackBuilder::with_capacity(target + target / 8))))
     }
 
     /// Takes what is left. The two data packs become one if that is not too large.

@@ -28,6 +28,8 @@ pub(super) struct Run {
     lock: LockWatch,
     stop: AtomicBool,
     error: Mutex<Option<Error>>,
+    /// An index file was written since somebody asked.
+    is_index_new: AtomicBool,
     waiting: Mutex<Waiting>,
     /// Packs handed over and not durable yet.
     outstanding: watch::Sender<usize>,
@@ -51,6 +53,7 @@ impl Run {
             lock,
             stop: AtomicBool::new(false),
             error: Mutex::new(None),
+            is_index_new: AtomicBool::new(false),
             waiting: Mutex::new(Waiting { packs: unlisted, blobs, saved }),
             outstanding: watch::channel(0).0,
         }
@@ -132,6 +135,11 @@ impl Run {
 
     pub(super) async fn save(&self, kind: ObjectKind, json: Vec<u8>) -> Result<Id> {
         self.documents.save(kind, json).await
+    }
+
+    /// Whether an index file was written since the last call.
+    pub(super) fn take_index_news(&self) -> bool {
+        self.is_index_new.swap(false, Ordering::AcqRel)
     }
 
     /// Counts a pack before it is handed over.
