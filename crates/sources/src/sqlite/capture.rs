@@ -22,8 +22,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Pages copied at once where nobody waits for us.
-const FREE_PAGES: i32 = 4096;
+/// Pages copied at once under a held transaction, and between two looks at the clock.
+const HELD_PAGES: i32 = 1024;
 
 /// Between two steps a waiting writer gets this long to take its lock.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -55,14 +55,18 @@ pub fn copy(from: &Path, to: &Path, config: &SqliteConfig, clock: &dyn Clock) ->
     let done = if copied.wal {
         hold(&source).map_err(failed)?;
         all(&source, &mut target, None, clock).map_err(failed)?
+    } else if in_steps(&source, &mut target, config, &mut copied).map_err(failed)? {
+        true
     } else {
-        in_steps(&source, &mut target, config, &mut copied).map_err(failed)? || {
-            let began = clock.monotonic();
-            hold(&source).map_err(failed)?;
-            let done = all(&source, &mut target, Some(config.lock_max.0), clock).map_err(failed)?;
-            copied.locked = Some(clock.monotonic().saturating_sub(began));
-            done
-        }
+        // What the steps have written is no database, and without a journal it cannot be taken back.
+        drop(target);
+        crate::place::remove_file(to)?;
+        target = open_new(to)?;
+        let began = clock.monotonic();
+        hold(&source).map_err(failed)?;
+        let done = all(&source, &mut target, Some(config.lock_max.0), clock).map_err(failed)?;
+        copied.locked = Some(clock.monotonic().saturating_sub(began));
+        done
     };
     if !done {
         return Err(Error::new(Kind::TimedOut, "copy a database that is written all the time")
@@ -106,7 +110,7 @@ fn all(
     let began = clock.monotonic();
     let backup = Backup::new(source, target)?;
     loop {
-        match backup.step(FREE_PAGES)? {
+        match backup.step(HELD_PAGES)? {
             StepResult::Done => return Ok(true),
             StepResult::More => {}
             _ => return Err(busy()),

@@ -111,3 +111,86 @@ pub(crate) fn as_nobody(name: &str) -> bool {
     assert!(out.status.success() && text.contains("1 passed"), "{text}");
     false
 }
+
+/// A process of its own that writes to a database until it is told to stop.
+pub(crate) struct Writer {
+    child: std::process::Child,
+}
+
+impl Writer {
+    const SCRIPT: &str = r#"
+import sqlite3, sys, random, threading
+path, mode = sys.argv[1], sys.argv[2]
+stop = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+c = sqlite3.connect(path, isolation_level=None, timeout=0 if mode == "impatient" else 60)
+c.execute("SELECT count(*) FROM sqlite_master").fetchone()
+print("ready", flush=True)
+written = busy = 0
+if mode == "hold":
+    stop.wait()
+n = 0 if mode == "hold" else c.execute("SELECT max(id) FROM account").fetchone()[0]
+while not stop.is_set():
+    a, b = random.randint(1, n), random.randint(1, n)
+    try:
+        c.execute("BEGIN IMMEDIATE")
+        c.execute("UPDATE account SET balance = balance - 1 WHERE id = ?", (a,))
+        c.execute("UPDATE account SET balance = balance + 1, filler = randomblob(2000) WHERE id = ?", (b,))
+        c.execute("COMMIT")
+        written += 1
+    except sqlite3.OperationalError as e:
+        busy += "locked" in str(e)
+        if c.in_transaction:
+            c.execute("ROLLBACK")
+    stop.wait(0.001)
+print(written, busy, flush=True)
+"#;
+
+    pub(crate) fn start(path: &Path) -> Self {
+        Self::run(path, "patient")
+    }
+    pub(crate) fn impatient(path: &Path) -> Self {
+        Self::run(path, "impatient")
+    }
+    /// Has it open and does nothing.
+    pub(crate) fn holding(path: &Path) -> Self {
+        Self::run(path, "hold")
+    }
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn run(path: &Path, mode: &str) -> Self {
+        use std::io::Read;
+        use std::process::Stdio;
+        let mut child = Command::new("python3")
+            .arg("-c")
+            .arg(Self::SCRIPT)
+            .arg(path)
+            .arg(mode)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        Writer { child }
+    }
+
+    /// Transactions done, and those refused as busy.
+    pub(crate) fn stop(mut self) -> (u64, u64) {
+        drop(self.child.stdin.take());
+        let mut text = String::new();
+        std::io::Read::read_to_string(self.child.stdout.as_mut().unwrap(), &mut text).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        let mut numbers = text.split_whitespace().map(|n| n.parse().unwrap());
+        (numbers.next().unwrap(), numbers.next().unwrap())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}

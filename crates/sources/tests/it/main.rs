@@ -4,5 +4,7 @@
 
 mod beneath;
 mod common;
+mod files;
 mod roots;
+mod sqlite;
 mod walk;
