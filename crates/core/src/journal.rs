@@ -5,7 +5,7 @@
 //! or undone next. Failure before the gate stops and can be resumed; failure after it turns round and
 //! undoes everything down to and with the gate. A failed undo is the named state *stuck*.
 
-use crate::event::Outcome;
+use crate::event::{Finding, Outcome};
 use crate::plan::{Action, Phase, Plan, Purpose, Step};
 use crate::{Error, Kind, Result};
 use jiff::Timestamp;
@@ -52,12 +52,24 @@ pub struct Record {
     /// Stable code of what went wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub code: Option<String>,
+    /// What was noticed.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub findings: Vec<Finding>,
 }
 
 impl Record {
     /// A bare record.
     pub fn new(at: Timestamp, step: u32, event: StepEvent) -> Self {
-        Record { at, step, event, outcome: None, seconds: None, message: String::new(), code: None }
+        Record {
+            at,
+            step,
+            event,
+            outcome: None,
+            seconds: None,
+            message: String::new(),
+            code: None,
+            findings: Vec::new(),
+        }
     }
 }
 
@@ -254,6 +266,15 @@ impl Journal {
             worst = worst.max(ended.and_then(|r| r.outcome).unwrap_or(Outcome::Pass));
         }
         worst
+    }
+
+    /// What was noticed in the last run of each step, in the order of the steps.
+    pub fn findings(&self) -> Vec<Finding> {
+        let last = |id: u32| {
+            let own = self.records.iter().rev().filter(move |r| r.step == id);
+            own.take_while(|r| r.event != StepEvent::Started).flat_map(|r| r.findings.iter().cloned())
+        };
+        self.plan.steps.iter().flat_map(|s| last(s.id)).collect()
     }
 
     /// The last thing that went wrong, if it still stands.

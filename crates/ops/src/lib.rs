@@ -26,4 +26,22 @@ pub mod check;
 
 pub mod sandbox;
 
+pub mod point;
+
+pub mod catalog;
+
+pub mod session;
+
+pub mod replicate;
+
+pub mod backup;
+
+pub mod restore;
+
 pub mod drill;
+
+pub mod points;
+
+pub mod verify;
+
+pub mod status;

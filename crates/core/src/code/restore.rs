@@ -130,6 +130,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Add a [location.NAME] with `kind` and `path` to recoup.toml, or correct the name given with --location.",
     },
     Code {
+        code: "E0641",
+        title: "another repository lives at the location",
+        meaning: "All locations of an application hold copies of one repository. The config at this one is another's.",
+        effect: "Nothing there was changed, and nothing was copied to it.",
+        next: "Give the location an empty folder of its own in recoup.toml.",
+    },
+    Code {
         code: "E0650",
         title: "another backup of this application is running",
         meaning: "A backup holds a lock in the state directory while it runs, so that two runs never mix their points.",
@@ -156,6 +163,13 @@ pub(super) const CODES: &[Code] = &[
         meaning: "The point holds everything else; the unreadable paths are named.",
         effect: "The point counts as partial: what is in it can be restored.",
         next: "Give the user that runs recoup the right to read these paths, or exclude them with a reason.",
+    },
+    Code {
+        code: "E0654",
+        title: "some files changed whenever they were read",
+        meaning: "Each of these files was read several times, and it changed during every reading.",
+        effect: "They are in the point; their content may be a mixture of two states.",
+        next: "Declare a database as a source of its own, or stop what writes to the files while they are captured.",
     },
     Code {
         code: "R0101",
@@ -191,6 +205,13 @@ pub(super) const CODES: &[Code] = &[
         meaning: "After promoting, the data that was live before is kept beside the new data, so that a rollback is one switch.",
         effect: "It takes room on the same file system until you delete it.",
         next: "When you are sure, delete the folder that is named. Until then `recoup rollback RESTORE` brings it back.",
+    },
+    Code {
+        code: "R0106",
+        title: "some metadata was not restored",
+        meaning: "Owners, device files, set-user-id bits or attributes could not be given back: the user may not, the file system cannot, or it is dangerous and was not asked for.",
+        effect: "The contents are as they were captured.",
+        next: "Restore as root to keep owners. What is dangerous is restored only by `recoup repo restore` when asked expressly.",
     },
     Code {
         code: "R0110",

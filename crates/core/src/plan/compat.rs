@@ -1,7 +1,7 @@
 //! Point against code: does the schema in the data fit the code that will read it?
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the point stands to the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +29,13 @@ pub struct Compat {
     pub detail: String,
 }
 
-/// Compares the newest migration per component (a Django app, an Alembic branch). Names that start
-/// with a number compare by it, as Django numbers them; others can only be equal or diverged.
-pub fn compare(point: Option<&BTreeMap<String, String>>, code: Option<&BTreeMap<String, String>>) -> Compat {
+/// The newest migrations per component (a Django app, an Alembic branch); more than one if it has branches.
+pub type Heads = BTreeMap<String, BTreeSet<String>>;
+
+/// Compares the heads that the data of the point has with those of the code. Components that only the
+/// point has are left out: they may belong to installed packages, whose code is not in the project.
+/// Names that start with a number compare by it, as Django numbers them; others can only be equal or diverged.
+pub fn compare(point: Option<&Heads>, code: Option<&Heads>) -> Compat {
     let (Some(point), Some(code)) = (point, code) else {
         return Compat {
             relation: Relation::Unknown,
@@ -40,20 +44,22 @@ pub fn compare(point: Option<&BTreeMap<String, String>>, code: Option<&BTreeMap<
     };
     let mut differences = Vec::new();
     let (mut behind, mut ahead, mut torn) = (false, false, false);
-    for name in point.keys().chain(code.keys().filter(|k| !point.contains_key(*k))) {
-        let (p, c) = (point.get(name), code.get(name));
-        match (p, c) {
-            (Some(p), Some(c)) if p == c => continue,
-            (Some(p), Some(c)) => match (number(p), number(c)) {
+    for (name, c) in code {
+        match point.get(name) {
+            Some(p) if p == c => continue,
+            None if c.is_empty() => continue,
+            None => behind = true,
+            Some(p) => match (number(p), number(c)) {
                 (Some(p), Some(c)) if p < c => behind = true,
                 (Some(p), Some(c)) if p > c => ahead = true,
                 _ => torn = true,
             },
-            (None, _) => behind = true,
-            (_, None) => ahead = true,
         }
-        let show = |m: Option<&String>| m.map_or("nothing".to_owned(), |m| format!("{name}.{m}"));
-        differences.push(format!("point has {}, code has {}", show(p), show(c)));
+        differences.push(format!(
+            "point has {}, code has {}",
+            show(name, point.get(name)),
+            show(name, Some(c))
+        ));
     }
     let relation = match (torn || (behind && ahead), behind, ahead) {
         (true, ..) => Relation::Diverged,
@@ -65,23 +71,30 @@ pub fn compare(point: Option<&BTreeMap<String, String>>, code: Option<&BTreeMap<
     Compat { relation, detail }
 }
 
-fn number(migration: &str) -> Option<u64> {
-    let digits: String = migration.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok()
+fn show(name: &str, heads: Option<&BTreeSet<String>>) -> String {
+    let Some(heads) = heads.filter(|h| !h.is_empty()) else { return format!("nothing of {name}") };
+    let heads: Vec<String> = heads.iter().map(|h| format!("{name}.{h}")).collect();
+    heads.join(" and ")
+}
+
+fn number(heads: &BTreeSet<String>) -> Option<u64> {
+    let of = |m: &String| m.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    heads.iter().filter_map(of).max()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn heads(items: &[(&str, &str)]) -> BTreeMap<String, String> {
-        items.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    fn heads(items: &[(&str, &str)]) -> Heads {
+        items.iter().map(|(a, b)| ((*a).to_owned(), BTreeSet::from([(*b).to_owned()]))).collect()
     }
 
     #[test]
     fn equal_behind_ahead_diverged_unknown() {
         let at = |p: &[(&str, &str)], c: &[(&str, &str)]| compare(Some(&heads(p)), Some(&heads(c))).relation;
         assert_eq!(at(&[("shop", "0002_a")], &[("shop", "0002_a")]), Relation::Equal);
+        assert_eq!(at(&[("shop", "0002_a"), ("auth", "0012_x")], &[("shop", "0002_a")]), Relation::Equal);
         assert_eq!(at(&[("shop", "0002_a")], &[("shop", "0003_b")]), Relation::Behind);
         assert_eq!(at(&[("shop", "0004_c")], &[("shop", "0003_b")]), Relation::Ahead);
         assert_eq!(at(&[("shop", "0003_c")], &[("shop", "0003_b")]), Relation::Diverged);

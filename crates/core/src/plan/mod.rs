@@ -10,7 +10,7 @@ mod order;
 mod step;
 
 pub use choose::{Facts, ServiceFact, SourceFact, choose, choose_drill};
-pub use compat::{Compat, Relation, compare};
+pub use compat::{Compat, Heads, Relation, compare};
 pub use forecast::{Forecast, Loss};
 pub use order::start_order;
 pub use step::{Action, Health, Phase, Step};

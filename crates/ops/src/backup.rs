@@ -1,0 +1,624 @@
+//! One backup run: every source is captured, stored and settled; then the point is written, read back,
+//! and only then acknowledged.
+//!
+//! 1. keep other runs out; open the repository, or make it
+//! 2. capture each source, in the order of capture, into trees
+//! 3. settle: a source that is not proven complete keeps the point from being listed
+//! 4. provenance; the document of the point goes into the tree of every source
+//! 5. flush: packs and index durable; then the snapshots
+//! 6. read the snapshots and the document back
+//! 7. bring the other locations up to date
+
+use crate::catalog::{Run, RunKind};
+use crate::point::{self, Document, Listing, Mirror, Point, SourceRecord, Stage, TAG};
+use crate::provenance::Provenance;
+use crate::replicate::{self, Lag};
+use crate::session::{Place, Session};
+use jiff::Timestamp;
+use recoup_core::entry::Entry;
+use recoup_core::event::{Event, Finding, Outcome, Severity};
+use recoup_core::name::{NodeName, TreePath, escape};
+use recoup_core::plan::Heads;
+use recoup_core::{Error, Kind, Result};
+use recoup_repo::repository::Repository;
+use recoup_repo::write::{WriteOptions, Writer};
+use recoup_repo::{Id, Snapshot};
+use recoup_sources::{CaptureContext, Facts, Position, TreeCounts};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Paths named in a report; a folder full of unreadable files must not fill the memory.
+const ERRORS_SHOWN_MAX: usize = 1000;
+
+/// What to back up.
+#[derive(Clone, Debug, Default)]
+pub struct BackupOptions {
+    /// Sources; all if empty.
+    pub addresses: Vec<String>,
+    /// Only this location.
+    pub location: Option<String>,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupReport {
+    /// Name of the run.
+    pub run: String,
+    /// Full id of the point; none if it does not count.
+    pub point: Option<String>,
+    /// Name of the point for people.
+    pub name: Option<String>,
+    /// The moment it stands for.
+    pub time: Option<Timestamp>,
+    /// The sources.
+    pub sources: Vec<SourceReport>,
+    /// The locations.
+    pub locations: Vec<LocationReport>,
+    /// What took how long.
+    pub stages: Vec<Stage>,
+    /// Paths that could not be stored.
+    pub errors: Vec<PathError>,
+    /// Whether the repository was made by this run.
+    pub initialized: bool,
+    /// As a whole.
+    pub seconds: f64,
+    /// How it ended.
+    #[serde(skip)]
+    pub outcome: Outcome,
+    /// What was noticed.
+    #[serde(skip)]
+    pub findings: Vec<Finding>,
+}
+
+/// One source in a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceReport {
+    /// `APP/NAME`.
+    pub address: String,
+    /// Kind of source.
+    pub kind: String,
+    /// Full id of its snapshot, if the point was written.
+    pub snapshot: Option<String>,
+    /// Where in its history it stood.
+    pub position: Option<Position>,
+    /// Content in bytes.
+    pub bytes: u64,
+    /// Number of files.
+    pub files: u64,
+    /// New content, plain.
+    pub bytes_added: u64,
+    /// New content, as stored in packs.
+    pub bytes_stored: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Whether everything was captured.
+    pub complete: bool,
+    /// Why that is known, or why not.
+    pub proof: String,
+}
+
+/// One location in a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct LocationReport {
+    /// Its name.
+    pub name: String,
+    /// Whether the point is durable and verified there.
+    pub durable: bool,
+    /// Objects that are missing there.
+    pub lag_objects: u64,
+    /// Age of the newest point there, if it is behind.
+    pub lag_seconds: u64,
+}
+
+/// A path that could not be stored.
+#[derive(Clone, Debug, Serialize)]
+pub struct PathError {
+    /// `APP/SOURCE/PATH`, escaped.
+    pub path: String,
+    /// Why.
+    pub error: String,
+}
+
+/// A source that was captured and stored.
+struct Captured {
+    record: SourceRecord,
+    root: Entry,
+    proof: String,
+    bytes_added: u64,
+    bytes_stored: u64,
+}
+
+/// Runs a backup.
+///
+/// # Errors
+/// If nothing could be attempted, or the location failed. A source that failed is part of the report.
+pub async fn backup(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    let names = session.select(&options.addresses)?;
+    if names.is_empty() {
+        return Err(Error::new(Kind::Config, "back up: recoup.toml declares no source").code("E0602"));
+    }
+    let places = session.places(options.location.as_deref())?;
+    let _lock = session.exclusive("backup")?;
+    clean_scratch(session);
+    let scratch = session.scratch("backup")?;
+    let (repo, initialized) = session.repository_or_init(&places[0]).await?;
+    let mut run = BackupRun::new(session, &repo, scratch.path(), initialized).await?;
+    for name in &names {
+        run.capture(name).await?;
+    }
+    let written = if run.failed { None } else { Some(run.write_point().await?) };
+    run.locations(&places, written.as_ref()).await;
+    let report = run.report(written).await?;
+    session.catalog()?.keep(&Run {
+        id: report.run.clone(),
+        kind: RunKind::Backup,
+        at: session.env().now(),
+        outcome: report.outcome,
+        location: places[0].name.clone(),
+        point: report.point.clone().unwrap_or_default(),
+        sources: names,
+        document: serde_json::to_value(&report).unwrap_or_default(),
+    })?;
+    Ok(report)
+}
+
+struct BackupRun<'a> {
+    session: &'a Session,
+    repo: &'a Repository,
+    scratch: &'a Path,
+    writer: Writer,
+    id: String,
+    initialized: bool,
+    began: Duration,
+    previous: Listing,
+    captured: Vec<Captured>,
+    reports: Vec<SourceReport>,
+    stages: Vec<Stage>,
+    errors: Vec<PathError>,
+    findings: Vec<Finding>,
+    locations: Vec<LocationReport>,
+    migrations: Option<Heads>,
+    failed: bool,
+}
+
+/// A point that is durable and was read back.
+struct Written {
+    point: Point,
+}
+
+impl<'a> BackupRun<'a> {
+    async fn new(
+        session: &'a Session,
+        repo: &'a Repository,
+        scratch: &'a Path,
+        initialized: bool,
+    ) -> Result<Self> {
+        let mut catalog = session.catalog()?;
+        let previous = point::list(repo, session.app(), &mut catalog).await?;
+        let writer = Writer::begin(repo, WriteOptions::default()).await?;
+        Ok(BackupRun {
+            session,
+            repo,
+            scratch,
+            writer,
+            id: session.run_id('B'),
+            initialized,
+            began: session.env().clock.monotonic(),
+            previous,
+            captured: Vec::new(),
+            reports: Vec::new(),
+            stages: Vec::new(),
+            errors: Vec::new(),
+            findings: Vec::new(),
+            locations: Vec::new(),
+            migrations: None,
+            failed: false,
+        })
+    }
+
+    /// Captures one source. Trouble with the source is noted; trouble with the location is an error.
+    async fn capture(&mut self, name: &str) -> Result<()> {
+        let address = self.session.config().address(name);
+        let timer = self.start("capture", &address);
+        match self.capture_inner(name, &address).await {
+            Ok(captured) => {
+                let seconds = timer.seconds(self.session);
+                let partial = captured.record.errors > 0;
+                let outcome = match (captured.record.complete, partial) {
+                    (false, _) => Outcome::Fail,
+                    (true, true) => Outcome::Partial,
+                    (true, false) => Outcome::Pass,
+                };
+                if !captured.record.complete {
+                    self.failed = true;
+                    self.finding(incomplete(&address, &captured.proof));
+                }
+                let detail = format!(
+                    "{} files, {}",
+                    captured.record.files,
+                    recoup_core::units::ByteSize(captured.record.bytes)
+                );
+                self.end(timer, seconds, outcome, detail);
+                self.reports.push(report_of(&captured, seconds));
+                let record = SourceRecord { seconds, ..captured.record };
+                self.captured.push(Captured { record, ..captured });
+                Ok(())
+            }
+            Err(SourceOrStore::Store(error)) => Err(error),
+            Err(SourceOrStore::Source(error)) => {
+                let seconds = timer.seconds(self.session);
+                self.failed = true;
+                self.finding(incomplete(&address, &error.to_string()));
+                self.end(timer, seconds, Outcome::Fail, error.to_string());
+                self.reports.push(failed_report(self.session, name, &address, seconds, &error));
+                Ok(())
+            }
+        }
+    }
+
+    async fn capture_inner(&mut self, name: &str, address: &str) -> Result<Captured, SourceOrStore> {
+        let env = self.session.env();
+        let began = env.now();
+        let source = self.session.source(name).map_err(SourceOrStore::Source)?;
+        let last = self.previous.points.iter().rev().find_map(|p| p.document.source(name));
+        let scratch = self.scratch.join(name);
+        recoup_store::local::durable::create_dir_all(&scratch, 0o700).map_err(SourceOrStore::Store)?;
+        let previous: Option<&Facts> = last.map(|s| &s.facts);
+        let context = CaptureContext { env, address, scratch: &scratch, previous };
+        let capture = source.capture(&context).await.map_err(SourceOrStore::Source)?;
+        let parent = last.map(|s| s.tree);
+        let stored = self.writer.tree(capture.folder, parent, address).await.map_err(SourceOrStore::Store)?;
+        let errors = stored.errors.len() as u64;
+        for problem in stored.errors.iter().take(ERRORS_SHOWN_MAX.saturating_sub(self.errors.len())) {
+            let path = format!("{address}/{}", problem.path);
+            self.errors.push(PathError { path, error: problem.error.to_string() });
+        }
+        let files = stored.files();
+        if self.migrations.is_none() && source.kind() == "sqlite" {
+            // The private copy is still there; it vanishes with the settling.
+            self.migrations =
+                copies_in(&scratch).iter().find_map(|c| crate::provenance::heads_in_database(c).ok());
+        }
+        let proof = capture.after.settle(TreeCounts { files, bytes: stored.bytes_total, errors });
+        for finding in capture.findings.into_iter().chain(proof.findings.clone()) {
+            self.finding(finding);
+        }
+        if let Some(first) = stored.changed_while_read.first() {
+            self.finding(changing(address, stored.changed_while_read.len(), &first.to_string()));
+        }
+        if errors > 0 {
+            self.finding(unreadable(address, errors, &self.errors));
+        }
+        let position = capture.position;
+        let said = match &proof.why {
+            Some(why) => why.clone(),
+            None => position
+                .as_ref()
+                .map_or_else(|| format!("{files} files read to their end"), ToString::to_string),
+        };
+        let config = &self.session.config().sources[name];
+        let record = SourceRecord {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            kind: source.kind().to_owned(),
+            class: config.class.clone(),
+            target: escape(
+                self.session.target(name).map_err(SourceOrStore::Source)?.as_os_str().as_encoded_bytes(),
+            ),
+            tree: stored.tree,
+            bytes: stored.bytes_total,
+            files,
+            captured: began,
+            seconds: 0.0,
+            position,
+            complete: proof.complete,
+            errors,
+            facts: proof.facts,
+        };
+        let (bytes_added, bytes_stored) = (stored.bytes_added, stored.bytes_stored);
+        Ok(Captured { record, root: capture.root, proof: said, bytes_added, bytes_stored })
+    }
+
+    /// Writes the document into the tree of every source, makes everything durable, then the snapshots,
+    /// and reads them back.
+    async fn write_point(&mut self) -> Result<Written> {
+        let (provenance, migrations) = self.provenance().await;
+        let timer = self.start("store", self.session.app());
+        let document = self.document(provenance, migrations)?;
+        let id = document.id();
+        let encoded = document.encode().into_bytes();
+        let path = TreePath::parse(point::DOCUMENT_PATH.as_bytes())?;
+        let mut trees = Vec::new();
+        for captured in &self.captured {
+            let node = NodeName::new(captured.record.name.as_bytes())?;
+            let root = Entry { name: node.clone(), ..captured.root.clone() };
+            let tree = self.writer.under(node, root, captured.record.tree).await?;
+            let extra = vec![(path.clone(), encoded.clone())];
+            trees.push(self.writer.overlay(tree, extra, document.finished).await?);
+        }
+        self.writer.flush().await?;
+        let mut point = Point { id, document, snapshots: Default::default() };
+        for (index, tree) in trees.iter().enumerate() {
+            let snapshot = self.snapshot(&point, index, *tree);
+            let id = self.writer.snapshot(snapshot).await?;
+            self.reports[index].snapshot = Some(id.to_string());
+            point.snapshots.insert(point.document.sources[index].name.clone(), id);
+        }
+        let seconds = timer.seconds(self.session);
+        self.end(timer, seconds, Outcome::Pass, format!("{} snapshots", trees.len()));
+        self.read_back(&point, &trees).await?;
+        Ok(Written { point })
+    }
+
+    fn document(&self, provenance: Provenance, migrations: Option<Heads>) -> Result<Document> {
+        let first = self.captured.iter().map(|c| c.record.captured).min();
+        Ok(Document {
+            schema: Document::schema(),
+            application: self.session.app().to_owned(),
+            run: self.id.clone(),
+            time: first.ok_or_else(|| Error::bug("write a point without a source"))?,
+            finished: self.session.env().now(),
+            sources: self.captured.iter().map(|c| c.record.clone()).collect(),
+            provenance: Some(provenance),
+            migrations,
+            stages: self.stages.clone(),
+        })
+    }
+
+    fn snapshot(&self, point: &Point, index: usize, tree: Id) -> Snapshot {
+        let record = &point.document.sources[index];
+        let mirror = Mirror {
+            point: point.id.clone(),
+            application: point.document.application.clone(),
+            source: record.name.clone(),
+            sources: point.document.sources.iter().map(|s| s.name.clone()).collect(),
+            time: point.document.time,
+        };
+        let parent = self.previous.points.iter().rev().find_map(|p| p.snapshots.get(&record.name));
+        let mut snapshot = Snapshot::new(self.session.env(), tree, vec![format!("/{}", record.address)]);
+        snapshot.tags = vec![TAG.to_owned()];
+        snapshot.parent = parent.copied();
+        snapshot.recoup = serde_json::to_value(mirror).ok();
+        snapshot
+    }
+
+    async fn read_back(&mut self, point: &Point, trees: &[Id]) -> Result<()> {
+        let timer = self.start("read back", self.session.app());
+        let bad = |why: String| {
+            Error::new(Kind::Corrupt, format!("read the point back: {why}"))
+                .with("point", &point.id[..8])
+                .code("E0652")
+                .effect("the point does not count; earlier points are as they were")
+        };
+        self.repo.reload_index().await?;
+        for (record, tree) in point.document.sources.iter().zip(trees) {
+            let id = &point.snapshots[&record.name];
+            let snapshot = self.repo.snapshot(id).await.map_err(|e| bad(e.to_string()))?;
+            let document = point::read_document(self.repo, *tree).await.map_err(|e| bad(e.to_string()))?;
+            if snapshot.tree != *tree || document.id() != point.id {
+                return Err(bad(format!("the snapshot of {} is not what was written", record.name)));
+            }
+            self.repo.tree(&record.tree).await.map_err(|e| bad(e.to_string()))?;
+        }
+        let seconds = timer.seconds(self.session);
+        self.end(timer, seconds, Outcome::Pass, String::new());
+        Ok(())
+    }
+
+    /// The application as it is now, and the migrations that the captured data records.
+    async fn provenance(&mut self) -> (Provenance, Option<Heads>) {
+        let timer = self.start("provenance", self.session.app());
+        let key = self.session.fingerprint_key().await;
+        let provenance = crate::provenance::gather(self.session.loaded(), key.as_ref(), false).await;
+        let seconds = timer.seconds(self.session);
+        self.end(timer, seconds, Outcome::Pass, String::new());
+        (provenance, self.migrations.take())
+    }
+
+    /// The first location has the point, or nothing. The others get copies of what the first has.
+    async fn locations(&mut self, places: &[Place], written: Option<&Written>) {
+        let now = self.session.env().now();
+        let lag = |last: Option<Timestamp>| {
+            last.map_or(0, |t| u64::try_from(now.as_second() - t.as_second()).unwrap_or(0))
+        };
+        let newest = self.previous.points.last().map(|p| p.document.time);
+        self.locations.push(LocationReport {
+            name: places[0].name.clone(),
+            durable: written.is_some(),
+            lag_objects: 0,
+            lag_seconds: if written.is_some() { 0 } else { lag(newest) },
+        });
+        for place in &places[1..] {
+            let timer = self.start("copy", &format!("location {}", place.name));
+            let done = replicate::replicate(self.session, self.repo, place).await;
+            let seconds = timer.seconds(self.session);
+            let (durable, behind) = match done {
+                Ok(Lag { objects }) => {
+                    self.end(timer, seconds, Outcome::Pass, format!("{objects} objects copied"));
+                    (written.is_some(), 0)
+                }
+                Err((error, missing)) => {
+                    self.finding(unreached(&place.name, &error));
+                    self.end(timer, seconds, Outcome::Fail, error.to_string());
+                    (false, missing)
+                }
+            };
+            let lag_seconds = if durable { 0 } else { lag(newest) };
+            self.locations.push(LocationReport {
+                name: place.name.clone(),
+                durable,
+                lag_objects: behind,
+                lag_seconds,
+            });
+        }
+    }
+
+    async fn report(self, written: Option<Written>) -> Result<BackupReport> {
+        self.writer.finish().await?;
+        let partial = !self.errors.is_empty() || self.locations.iter().any(|l| !l.durable);
+        let outcome = match (&written, partial) {
+            (None, _) => Outcome::Fail,
+            (Some(_), true) => Outcome::Partial,
+            (Some(_), false) => Outcome::Pass,
+        };
+        let took = self.session.env().clock.monotonic().saturating_sub(self.began);
+        Ok(BackupReport {
+            run: self.id,
+            name: written.as_ref().map(|w| w.point.name()),
+            time: written.as_ref().map(|w| w.point.document.time),
+            point: written.map(|w| w.point.id),
+            sources: self.reports,
+            locations: self.locations,
+            stages: self.stages,
+            errors: self.errors,
+            initialized: self.initialized,
+            seconds: round(took),
+            outcome,
+            findings: self.findings,
+        })
+    }
+
+    fn finding(&mut self, finding: Finding) {
+        self.session.env().emit(Event::Finding(finding.clone()));
+        self.findings.push(finding);
+    }
+
+    fn start(&self, stage: &str, address: &str) -> Timer {
+        let (stage, address) = (stage.to_owned(), address.to_owned());
+        self.session.env().emit(Event::StageStart { stage: stage.clone(), address: address.clone() });
+        Timer { stage, address, began: self.session.env().clock.monotonic() }
+    }
+
+    fn end(&mut self, timer: Timer, seconds: f64, outcome: Outcome, detail: String) {
+        let Timer { stage, address, .. } = timer;
+        self.stages.push(Stage {
+            name: stage.clone(),
+            address: address.clone(),
+            seconds,
+            outcome,
+            detail: detail.clone(),
+        });
+        self.session.env().emit(Event::StageEnd { stage, address, seconds, outcome, message: detail });
+    }
+}
+
+struct Timer {
+    stage: String,
+    address: String,
+    began: Duration,
+}
+
+impl Timer {
+    fn seconds(&self, session: &Session) -> f64 {
+        round(session.env().clock.monotonic().saturating_sub(self.began))
+    }
+}
+
+/// Whose fault it was decides whether the run goes on.
+enum SourceOrStore {
+    Source(Error),
+    Store(Error),
+}
+
+/// The files of a scratch folder and of the folders in it.
+fn copies_in(scratch: &Path) -> Vec<PathBuf> {
+    let list = |dir: &Path| {
+        std::fs::read_dir(dir).map(|d| d.flatten().map(|e| e.path()).collect()).unwrap_or_default()
+    };
+    let top: Vec<PathBuf> = list(scratch);
+    let below: Vec<PathBuf> = top.iter().filter(|p| p.is_dir()).flat_map(|p| list(p)).collect();
+    top.into_iter().chain(below).filter(|p| p.is_file()).collect()
+}
+
+fn round(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn report_of(captured: &Captured, seconds: f64) -> SourceReport {
+    let record = &captured.record;
+    SourceReport {
+        address: record.address.clone(),
+        kind: record.kind.clone(),
+        snapshot: None,
+        position: record.position.clone(),
+        bytes: record.bytes,
+        files: record.files,
+        bytes_added: captured.bytes_added,
+        bytes_stored: captured.bytes_stored,
+        seconds,
+        complete: record.complete,
+        proof: captured.proof.clone(),
+    }
+}
+
+fn failed_report(session: &Session, name: &str, address: &str, seconds: f64, error: &Error) -> SourceReport {
+    let kind = session.config().sources.get(name).map_or("", |s| s.driver.kind());
+    SourceReport {
+        address: address.to_owned(),
+        kind: kind.to_owned(),
+        snapshot: None,
+        position: None,
+        bytes: 0,
+        files: 0,
+        bytes_added: 0,
+        bytes_stored: 0,
+        seconds,
+        complete: false,
+        proof: error.to_string(),
+    }
+}
+
+fn incomplete(address: &str, why: &str) -> Finding {
+    Finding::new(
+        "E0651",
+        Severity::High,
+        address,
+        format!("not captured completely: {why}"),
+        "mend this and run `recoup backup` again; no point is listed for this run",
+    )
+}
+
+fn unreadable(address: &str, errors: u64, shown: &[PathError]) -> Finding {
+    let first = shown.iter().find(|e| e.path.starts_with(address));
+    let first = first.map_or_else(String::new, |e| format!(", the first {}: {}", e.path, e.error));
+    Finding::new(
+        "E0653",
+        Severity::Warning,
+        address,
+        format!("{errors} paths could not be read{first}"),
+        "let the user that runs recoup read them, or leave them out with a reason",
+    )
+}
+
+fn changing(address: &str, count: usize, first: &str) -> Finding {
+    Finding::new(
+        "E0654",
+        Severity::Warning,
+        address,
+        format!("{count} files changed whenever they were read, the first {first}"),
+        "what is stored of them may be a mixture of two states; capture them as a database, or stop the writer",
+    )
+}
+
+fn unreached(place: &str, error: &Error) -> Finding {
+    Finding::new(
+        "R0116",
+        Severity::High,
+        format!("location {place}"),
+        format!("not up to date: {error}"),
+        "see that the location can be reached; the next run brings it up to date",
+    )
+}
+
+/// What killed runs left behind. We hold the lock, so nobody is using it.
+#[allow(clippy::disallowed_methods, reason = "the scratch folders of earlier runs belong to this module")]
+fn clean_scratch(session: &Session) {
+    let Ok(entries) = std::fs::read_dir(session.state().join("scratch")) else { return };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with("backup-") {
+            // What cannot be removed now is removed by a later run.
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+}
