@@ -184,7 +184,7 @@ impl FingerprintKey {
     }
 
     /// The key's bytes, for the child that computes fingerprints where the values are.
-    pub(crate) fn for_children(&self) -> &[u8] {
+    pub fn for_children(&self) -> &[u8] {
         self.0.as_slice()
     }
 

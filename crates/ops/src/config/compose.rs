@@ -1,6 +1,5 @@
 //! The checked tree becomes a [`Config`], and the names in it are checked against each other.
 
-use super::driver::{Files, Sqlite};
 use super::node::Node;
 use super::problem::{At, Problem, Problems};
 use super::section::{
@@ -11,6 +10,8 @@ use super::strict::nearest;
 use super::{decode, schema, strict};
 use recoup_core::class::Class;
 use recoup_core::schedule::Schedule;
+use recoup_sources::files::FilesConfig;
+use recoup_sources::sqlite::SqliteConfig;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -64,9 +65,9 @@ pub struct Source {
 #[derive(Clone, Debug)]
 pub enum Driver {
     /// A folder.
-    Files(Files),
+    Files(FilesConfig),
     /// A SQLite database.
-    Sqlite(Sqlite),
+    Sqlite(SqliteConfig),
 }
 
 impl Driver {

@@ -18,8 +18,6 @@ mod decode;
 
 pub mod units;
 
-pub mod driver;
-
 pub mod section;
 
 pub mod schema;

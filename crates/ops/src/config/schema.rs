@@ -1,10 +1,11 @@
 //! The JSON Schema of `recoup.toml`, put together from the section types. Draft 7, because editors
 //! know it; no `if`. The strict reader walks the same document, so that both always agree.
 
-use super::driver;
 use super::section::{
     Check, ClassSection, Consistency, Drill, Head, Keys, Location, Python, Scratch, Service, SourceSection,
 };
+use recoup_sources::files::FilesConfig;
+use recoup_sources::sqlite::SqliteConfig;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
@@ -76,7 +77,7 @@ fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Value {
 fn sources(common: &Value) -> Value {
     let mut generator = SchemaSettings::draft07().with(|s| s.inline_subschemas = true).into_generator();
     let kinds =
-        [("files", of::<driver::Files>(&mut generator)), ("sqlite", of::<driver::Sqlite>(&mut generator))];
+        [("files", of::<FilesConfig>(&mut generator)), ("sqlite", of::<SqliteConfig>(&mut generator))];
     let each = kinds.into_iter().map(|(kind, own)| {
         let mut properties = Map::new();
         properties.insert("kind".to_owned(), json!({ "const": kind, "description": "What kind of data." }));
