@@ -32,6 +32,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Add `drill = { start = [\"python\", \"manage.py\", \"runserver\", \"--noreload\", \"127.0.0.1:${port}\"] }` and `health` to a [service.NAME].",
     },
     Code {
+        code: "E0705",
+        title: "no such drill",
+        meaning: "The name after `recoup drill` is no [drill.NAME] of recoup.toml.",
+        effect: "Nothing was attempted.",
+        next: "Use one of the declared names, or `recoup drill` alone.",
+    },
+    Code {
         code: "E0711",
         title: "a question to the restored database got no answer",
         meaning: "A check asks the restored database. The question is wrong, has more than one column, is not allowed because it would change something, or took longer than two minutes.",

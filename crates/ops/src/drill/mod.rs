@@ -1,9 +1,9 @@
 //! The drill: restored data is checked, the application runs on it in a sandbox, and the report says
 //! what was proven, what failed and what could not be found out.
-//! It never restores and never touches live data: what was restored aside comes in as a [`Subject`].
+//! It never touches live data: what was restored into a scratch folder comes in as a [`Subject`].
 //!
-//! [`checks::run`] and [`application::run`] look; [`report::finish`] judges by `core::verdict` and
-//! writes the evidence.
+//! [`drill`] is the verb. [`checks::run`] and [`application::run`] look; [`report::finish`] judges by
+//! `core::verdict` and writes the evidence.
 
 pub mod subject;
 

@@ -106,7 +106,7 @@ pub struct DrillReport {
     pub point_name: String,
     /// The location it came from.
     pub location: String,
-    /// `A4` or `A5`: the rung that was proven; `None` if none was.
+    /// How far the proof goes: `application`, `rehydrated`, or `None` if nothing was proven.
     pub level: Option<String>,
     /// When it began.
     pub started: Timestamp,
@@ -236,7 +236,7 @@ fn stages(
     stages
 }
 
-/// A5 needs healthy services and known data; A4 needs good checks.
+/// `application` needs healthy services and known data, `rehydrated` needs good checks.
 fn proven(
     facts: &Facts,
     checks: Option<&ChecksResult>,
@@ -248,7 +248,7 @@ fn proven(
         return None;
     }
     let started = application.is_some_and(|a| a.healthy) && good(application.map(ApplicationResult::outcome));
-    Some(if started { "A5" } else { "A4" }.to_owned())
+    Some(if started { "application" } else { "rehydrated" }.to_owned())
 }
 
 fn over_budget(facts: &Facts, total: f64) -> Option<Finding> {

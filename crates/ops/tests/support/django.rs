@@ -1,5 +1,6 @@
 //! A small real Django project on SQLite with uploaded files, made anew for each test, and the virtual
 //! environment it runs in, made once and kept below `target/`.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use recoup_core::units::Span;
 use recoup_ops::config::section::{Check, Health};
@@ -229,7 +230,7 @@ fn checks() -> BTreeMap<String, Check> {
 }
 
 /// The environment with Django, made by the first test that needs it.
-fn venv() -> PathBuf {
+pub fn venv() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("venv-django");
     fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let lock = fs::File::create(home.with_extension("lock")).unwrap();
