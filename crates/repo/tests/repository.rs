@@ -1,5 +1,5 @@
 //! Creating, opening, locking and forgetting, with what can go wrong.
-#![allow(clippy::disallowed_methods, missing_docs, reason = "a test touches the world")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "a test touches the world")]
 
 use bytes::Bytes;
 use recoup_core::Kind;

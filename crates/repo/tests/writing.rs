@@ -1,5 +1,5 @@
 //! The writing half against real stores, stock restic and scripted faults.
-#![allow(clippy::disallowed_methods, missing_docs, reason = "a test touches the world")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, missing_docs, reason = "a test touches the world")]
 
 use recoup_core::entry::{Body, Entry, EntryKind, FileBody, FileReader, Folder, Item, Listing};
 use recoup_core::env::Env;

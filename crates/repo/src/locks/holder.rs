@@ -146,7 +146,7 @@ mod tests {
 
         let mut lock = LockFile::new(&env, false);
         mark(&mut lock);
-        let mut change = |field: &str, value: serde_json::Value| {
+        let change = |field: &str, value: serde_json::Value| {
             let mut lock = lock.clone();
             lock.other[FIELD][field] = value;
             is_provably_dead(&lock, &env)
