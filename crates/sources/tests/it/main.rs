@@ -4,6 +4,7 @@
 
 mod beneath;
 mod common;
+mod conformance;
 mod files;
 mod roots;
 mod sqlite;
