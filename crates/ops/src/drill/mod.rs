@@ -21,10 +21,13 @@ pub mod application;
 
 pub mod report;
 
+pub mod verb;
+
 pub use application::ApplicationResult;
 pub use checks::ChecksResult;
 pub use report::{DrillReport, Facts};
 pub use subject::{Subject, SubjectService, SubjectSource};
+pub use verb::{DrillOptions, drill, drill_by};
 
 /// Runs a stage of a sandbox if this process was started as one, and gives its exit code. Must be the
 /// first call of `main`, before there is a second thread.

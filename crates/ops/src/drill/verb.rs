@@ -44,8 +44,6 @@ pub struct DrillOptions {
     pub at: Option<String>,
     /// The location; what the drill declares if `None`.
     pub location: Option<String>,
-    /// The program that makes sandboxes; this one if `None`.
-    pub executable: Option<PathBuf>,
 }
 
 /// Runs a drill and writes its report, its evidence and its line in the catalog.
@@ -54,6 +52,14 @@ pub struct DrillOptions {
 /// If nothing could be begun: no such drill (`E0705`), no point (`E0601`), no room (`E0603`), another
 /// drill is running (`E0650`). What went wrong after that is part of the report.
 pub async fn drill(session: &Session, options: &DrillOptions) -> Result<DrillReport> {
+    drill_by(session, options, Path::new("/proc/self/exe")).await
+}
+
+/// [`drill`] with another program to make the sandbox, for tests.
+///
+/// # Errors
+/// As [`drill`].
+pub async fn drill_by(session: &Session, options: &DrillOptions, executable: &Path) -> Result<DrillReport> {
     let (name, declared) = choose(session.config(), options.name.as_deref())?;
     let _alone = session.exclusive("drill")?;
     clear_left_over(session);
@@ -66,7 +72,7 @@ pub async fn drill(session: &Session, options: &DrillOptions) -> Result<DrillRep
     let with_application = declared.level == DrillLevel::Application;
     let plan = decide(session, &id, &found, &scratch.path().join("restored"), with_application).await?;
     let mut extra = Parts {
-        subject: subject(session, &declared, &found, scratch.path(), options)?,
+        subject: subject(session, &declared, &found, scratch.path(), executable)?,
         env: env.clone(),
         checks: None,
         application: None,
@@ -243,7 +249,7 @@ fn subject(
     declared: &Drill,
     found: &Found,
     scratch: &Path,
-    options: &DrillOptions,
+    executable: &Path,
 ) -> Result<Subject> {
     let (config, loaded) = (session.config(), session.loaded());
     let project = loaded.project()?;
@@ -273,7 +279,7 @@ fn subject(
         user: config.scratch.user.clone(),
         scratch: scratch.to_owned(),
         limit: config.scratch.limits.time.unwrap_or(Span(TIME_DEFAULT)),
-        executable: options.executable.clone().unwrap_or_else(|| "/proc/self/exe".into()),
+        executable: executable.to_owned(),
     })
 }
 
