@@ -118,6 +118,9 @@ impl Walk<'_> {
         match order.runtime.block_on(order.repository.tree(&id)) {
             Ok(tree) => tree,
             Err(err) => {
+                if err.kind() == Kind::Corrupt {
+                    order.pipe.seen.distrust(BlobHandle::tree(id));
+                }
                 let path = dir.path(None);
                 let why = format!("the parent's folder cannot be read, so its files are read again: {err}");
                 let problem = Problem {
