@@ -9,6 +9,7 @@ pub mod exclude;
 mod reader;
 pub mod restore;
 pub mod roots;
+mod trail;
 pub mod walk;
 
 pub use config::FilesConfig;

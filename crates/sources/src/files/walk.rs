@@ -4,6 +4,7 @@
 
 use super::exclude::Excludes;
 use super::reader::Reader;
+use super::trail::Trail;
 use crate::meta::{self, Owners, entry_of, open_at, stat_at};
 use crate::single::CopyReader;
 use crate::sqlite::connect::{MAGIC, SIDECARS};
@@ -126,7 +127,6 @@ impl Walk {
             self.shared.notes().excluded += 1;
             return Ok(None);
         }
-        let dir = Dir { relative: None, ..dir };
         let mut listing = Listing::default();
         dir.add(&fd, name, &stat, &Databanks::default(), Some(stat.st_dev as u64), &mut listing);
         match (listing.items.pop(), listing.problems.pop()) {
@@ -144,15 +144,14 @@ impl Walk {
 
     pub(super) fn names(&self, path: &Path) -> Result<Vec<OsString>> {
         let fd = self.dir(path)?.open()?;
-        read_names(&fd).map_err(|e| unreadable(path.as_os_str().as_bytes(), e))
+        read_names(&fd).map_err(|e| missing(path, e))
     }
 
     fn dir(&self, path: &Path) -> Result<Dir> {
         Ok(Dir {
             shared: self.shared.clone(),
             place: Place::Path(path.to_path_buf()),
-            absolute: absolute(path)?,
-            relative: Some(Vec::new()),
+            trail: Trail::root(absolute(path)?),
             device: None,
         })
     }
@@ -191,9 +190,7 @@ enum Place {
 struct Dir {
     shared: Arc<Shared>,
     place: Place,
-    absolute: Vec<u8>,
-    /// Beneath the root of a source; `None` where no such root exists.
-    relative: Option<Vec<u8>>,
+    trail: Arc<Trail>,
     /// The file system it must be on, if the walk stays on one; known below the first directory.
     device: Option<u64>,
 }
@@ -203,15 +200,15 @@ impl Folder for Dir {
         let fd = Arc::new(self.open()?);
         let mut listing = Listing::default();
         if is_kernel_fs(&fd) {
-            self.shared.notes().kernel_dirs.push(escape(&self.absolute));
+            self.shared.notes().kernel_dirs.push(escape(&self.trail.absolute()));
             return Ok(listing);
         }
-        let stat = rustix::fs::fstat(&fd).map_err(|e| unreadable(&self.absolute, e))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|e| unreadable(&self.trail, e))?;
         let root_device = self.device.unwrap_or(stat.st_dev as u64);
         if self.shared.options.exclude.one_file_system && stat.st_dev as u64 != root_device {
             return Ok(listing);
         }
-        let mut names = read_names(&fd).map_err(|e| unreadable(&self.absolute, e))?;
+        let mut names = read_names(&fd).map_err(|e| unreadable(&self.trail, e))?;
         names.sort();
         let databanks = self.databanks(&fd, &names);
         let only = self.tag_present(&fd, &names);
@@ -254,9 +251,7 @@ impl Dir {
             Place::Path(path) => {
                 open_at(rustix::fs::CWD, path.as_os_str(), extra).map_err(|e| missing(path, e))
             }
-            Place::At(parent, name) => {
-                open_at(parent, name, extra).map_err(|e| unreadable(&self.absolute, e))
-            }
+            Place::At(parent, name) => open_at(parent, name, extra).map_err(|e| unreadable(&self.trail, e)),
         }
     }
 
@@ -275,8 +270,8 @@ impl Dir {
             !is_dir && exclude.larger_than.is_some_and(|max| u64::try_from(stat.st_size).unwrap_or(0) > max);
         let elsewhere = exclude.one_file_system && !is_dir && stat.st_dev as u64 != root_device;
         let named = exclude.needs_paths() && {
-            let relative = self.relative.as_deref().map(|r| below(r, name)).unwrap_or_default();
-            exclude.by_name(&below(&self.absolute, name), &relative, is_dir)
+            let trail = self.trail.below(name.as_bytes());
+            exclude.by_name(&trail.absolute(), &trail.relative(), is_dir)
         };
         if named || too_large || elsewhere {
             self.shared.notes().excluded += 1;
@@ -313,24 +308,23 @@ impl Dir {
         databanks: &Databanks,
         device: Option<u64>,
     ) -> Result<(Item, Option<Error>)> {
-        let path = below(&self.absolute, name);
+        let trail = self.trail.below(name.as_bytes());
         let mut entry = entry_of(NodeName::new(name.as_bytes())?, stat, &self.shared.owners);
         let mut problem = None;
         match meta::xattrs_at(fd, name) {
             Ok(xattrs) => entry.xattrs = xattrs,
-            Err(error) => problem = Some(error.with("path", escape(&path))),
+            Err(error) => problem = Some(error.with("path", escape(&trail.absolute()))),
         }
         let body = match &mut entry.kind {
             EntryKind::Dir => Body::Folder(Box::new(Dir {
                 shared: self.shared.clone(),
                 place: Place::At(fd.clone(), name.to_owned()),
-                absolute: path,
-                relative: self.relative.as_deref().map(|r| below(r, name)),
+                trail,
                 device,
             })),
             EntryKind::Symlink { target } => {
                 let read = rustix::fs::readlinkat(fd, name, Vec::new());
-                *target = read.map_err(|e| unreadable(&path, e))?.into_bytes();
+                *target = read.map_err(|e| unreadable(&trail, e))?.into_bytes();
                 Body::None
             }
             EntryKind::File => {
@@ -344,7 +338,7 @@ impl Dir {
                     name: name.to_owned(),
                     entry: entry.clone(),
                     live,
-                    path,
+                    trail,
                 }))
             }
             EntryKind::Socket => {
@@ -403,7 +397,10 @@ impl Dir {
                 found.journals.insert(journal.clone());
                 found.live.insert(base.to_owned());
             } else if found.live.insert(base.to_owned()) {
-                self.shared.notes().databases_plain.push(escape(&below(&self.absolute, base)));
+                self.shared
+                    .notes()
+                    .databases_plain
+                    .push(escape(&self.trail.below(base.as_bytes()).absolute()));
             }
         }
         if !matches!(self.shared.options.databases, Databases::Copy(_)) {
@@ -413,7 +410,7 @@ impl Dir {
     }
 
     fn problem(&self, name: &OsStr, errno: Errno) -> Option<(NodeName, Error)> {
-        let error = unreadable(&below(&self.absolute, name), errno);
+        let error = unreadable(&self.trail.below(name.as_bytes()), errno);
         NodeName::new(name.as_bytes()).ok().map(|name| (name, error))
     }
 }
@@ -440,7 +437,7 @@ struct LiveFile {
     name: OsString,
     entry: Entry,
     live: bool,
-    path: Vec<u8>,
+    trail: Arc<Trail>,
 }
 
 impl FileBody for LiveFile {
@@ -450,11 +447,11 @@ impl FileBody for LiveFile {
         {
             return self.copied(copier.as_ref());
         }
-        let fd = open_at(&self.dir, &self.name, OFlags::empty()).map_err(|e| unreadable(&self.path, e))?;
-        let stat = rustix::fs::fstat(&fd).map_err(|e| unreadable(&self.path, e))?;
+        let fd = open_at(&self.dir, &self.name, OFlags::empty()).map_err(|e| unreadable(&self.trail, e))?;
+        let stat = rustix::fs::fstat(&fd).map_err(|e| unreadable(&self.trail, e))?;
         if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() {
             return Err(Error::new(Kind::Conflict, "read a file that is no longer one")
-                .with("path", escape(&self.path))
+                .with("path", escape(&self.trail.absolute()))
                 .code("E0526"));
         }
         let file = File::from(fd);
@@ -484,13 +481,13 @@ impl LiveFile {
     fn copied(&self, copier: &dyn CopyDatabase) -> Result<Box<dyn FileReader>> {
         let copy = copier.copy(self.dir.as_fd(), &self.name)?;
         let size = copy.metadata().map_err(|e| Error::io("read the size of a private copy", e))?.len();
-        self.shared.notes().databases_copied.push(escape(&self.path));
+        self.shared.notes().databases_copied.push(escape(&self.trail.absolute()));
         Ok(Box::new(CopyReader::new(copy, Entry { size, ..self.entry.clone() })))
     }
 }
 
 fn entry_at_fd(shared: &Shared, name: NodeName, fd: &OwnedFd) -> Result<Entry> {
-    let stat = rustix::fs::fstat(fd).map_err(|e| unreadable(name.as_bytes(), e))?;
+    let stat = rustix::fs::fstat(fd).map_err(|e| unreadable(&Trail::root(name.as_bytes().to_vec()), e))?;
     let mut entry = entry_of(name, &stat, &shared.owners);
     let file = fd.try_clone().map_err(|e| Error::io("read a directory", e))?;
     entry.xattrs = meta::xattrs_of(&File::from(file))?;
@@ -543,16 +540,6 @@ fn is_kernel_fs(fd: &OwnedFd) -> bool {
     rustix::fs::fstatfs(fd).is_ok_and(|fs| MAGICS.contains(&((fs.f_type as u64) & 0xffff_ffff)))
 }
 
-fn below(path: &[u8], name: &OsStr) -> Vec<u8> {
-    let mut out = Vec::with_capacity(path.len() + 1 + name.len());
-    out.extend_from_slice(path);
-    if !path.is_empty() && path != b"/" {
-        out.push(b'/');
-    }
-    out.extend_from_slice(name.as_bytes());
-    out
-}
-
 pub(super) fn missing(path: &Path, errno: Errno) -> Error {
     let code = if errno == Errno::NOENT { "E0521" } else { "E0522" };
     Error::io("read the root of a capture", errno.into())
@@ -560,6 +547,7 @@ pub(super) fn missing(path: &Path, errno: Errno) -> Error {
         .code(code)
 }
 
-fn unreadable(path: &[u8], errno: Errno) -> Error {
-    Error::io("read from live data", errno.into()).with("path", escape(path)).code("E0522")
+fn unreadable(trail: &Trail, errno: Errno) -> Error {
+    let path = escape(&trail.absolute());
+    Error::io("read from live data", errno.into()).with("path", path).code("E0522")
 }
