@@ -40,7 +40,12 @@ pub fn command() -> clap::Command {
 /// Runs one command line to its end and gives the exit code.
 pub fn run(args: Vec<OsString>) -> u8 {
     let app = match App::command().try_get_matches_from(args).and_then(|m| App::from_arg_matches(&m)) {
-        Ok(app) => app,
+        Ok(mut app) => {
+            if app.verb.wants_json() && app.globals.output == Format::Text {
+                app.globals.output = Format::Json;
+            }
+            app
+        }
         Err(problem) => {
             // Help and version are answers; everything else is a usage error.
             let code = if problem.use_stderr() { exit::USAGE } else { exit::DONE };

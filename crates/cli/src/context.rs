@@ -5,8 +5,12 @@ use crate::render::progress::{Bars, JsonLines, Plain};
 use crate::render::style::{ColorChoice, Style};
 use clap::{ArgAction, Args};
 use recoup_core::env::Env;
-use recoup_core::event::{Silent, Sink};
+use recoup_core::event::{Event, Silent, Sink};
 use recoup_core::units::Span;
+use recoup_core::{Error, Result};
+use recoup_ops::config::LoadOptions;
+use recoup_ops::env::Variables;
+use recoup_ops::session::Session;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,6 +31,9 @@ pub(crate) struct Globals {
     /// Use only this location.
     #[arg(long, value_name = "NAME", global = true, env = "RECOUP_LOCATION")]
     pub(crate) location: Option<String>,
+    /// The moment that is meant: RFC 3339, "today 14:02", latest, before POINT.
+    #[arg(long, value_name = "MOMENT", global = true, env = "RECOUP_AT")]
+    pub(crate) at: Option<String>,
     /// The form of the result on standard output.
     #[arg(
         long,
@@ -85,6 +92,32 @@ impl Context {
         let quiet = recoup_ops::env::real(Arc::new(Silent));
         let events = sink(&globals, &quiet, Style::stderr(globals.color, no_color));
         Context { globals, env: Env { events, ..quiet }, style }
+    }
+
+    /// How the configuration is found.
+    ///
+    /// # Errors
+    /// If there is no current directory.
+    pub(crate) fn load_options(&self) -> Result<LoadOptions> {
+        let start = std::env::current_dir().map_err(|e| Error::io("find the current directory", e))?;
+        Ok(LoadOptions {
+            start,
+            file: self.globals.config.clone(),
+            overlay: self.globals.environment.clone(),
+            variables: Variables::of_process(),
+        })
+    }
+
+    /// The configuration, read, with its state directory. Its warnings go out as events.
+    ///
+    /// # Errors
+    /// `Kind::Config` with everything that is wrong in it.
+    pub(crate) fn session(&self) -> Result<Session> {
+        let session = Session::open(&self.load_options()?, &self.env)?;
+        for warning in &session.loaded().warnings {
+            self.env.emit(Event::Finding(warning.finding()));
+        }
+        Ok(session)
     }
 
     /// Whether a person can be asked.

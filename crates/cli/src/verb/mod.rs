@@ -1,27 +1,64 @@
 //! The verbs, one file each: arguments, one call, what to show. The doc comment of a verb is its
 //! help and its page in the reference.
 
+mod backup;
+mod completions;
+mod drill;
 mod explain;
+mod points;
 mod repo;
+mod restore;
+mod show;
+mod status;
+mod verify;
 
 use crate::context::Context;
 use crate::render::Answer;
+use crate::render::style::Style;
 use clap::Subcommand;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use recoup_core::Result;
+use recoup_core::event::Outcome;
+use recoup_core::ladder::Rung;
 
 /// Every verb.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Backup(backup::Arguments),
+    Points(points::Arguments),
+    Show(show::Arguments),
+    Restore(restore::RestoreArguments),
+    Promote(restore::PromoteArguments),
+    Rollback(restore::RollbackArguments),
+    Resume(restore::ResumeArguments),
+    Verify(verify::Arguments),
+    Drill(drill::Arguments),
+    Status(status::Arguments),
     Explain(explain::Arguments),
     Repo(repo::Arguments),
+    Completions(completions::Arguments),
+    Man(completions::ManArguments),
 }
 
 impl Verb {
     /// The verb's name in JSON.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Verb::Backup(_) => "backup",
+            Verb::Points(_) => "points",
+            Verb::Show(_) => "show",
+            Verb::Restore(_) => "restore",
+            Verb::Promote(_) => "promote",
+            Verb::Rollback(_) => "rollback",
+            Verb::Resume(_) => "resume",
+            Verb::Verify(_) => "verify",
+            Verb::Drill(_) => "drill",
+            Verb::Status(_) => "status",
             Verb::Explain(_) => "explain",
             Verb::Repo(a) => a.kind(),
+            Verb::Completions(_) => "completions",
+            Verb::Man(_) => "man",
         }
     }
 
@@ -29,12 +66,51 @@ impl Verb {
     pub(crate) fn is_engine(&self) -> bool {
         matches!(self, Verb::Repo(_))
     }
+
+    /// Whether restic's own switch for JSON was given.
+    pub(crate) fn wants_json(&self) -> bool {
+        matches!(self, Verb::Repo(a) if a.wants_json())
+    }
 }
 
 /// Hands the parsed command line to its verb.
 pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
     match verb {
+        Verb::Backup(a) => backup::run(a, context).await,
+        Verb::Points(a) => points::run(a, context).await,
+        Verb::Show(a) => show::run(a, context).await,
+        Verb::Restore(a) => restore::restore(a, context).await,
+        Verb::Promote(a) => restore::promote(a, context).await,
+        Verb::Rollback(a) => restore::rollback(a, context).await,
+        Verb::Resume(a) => restore::resume(a, context).await,
+        Verb::Verify(a) => verify::run(a, context).await,
+        Verb::Drill(a) => drill::run(a, context).await,
+        Verb::Status(a) => status::run(a, context).await,
         Verb::Explain(a) => explain::run(&a, context),
         Verb::Repo(a) => repo::run(a, context).await,
+        Verb::Completions(a) => completions::run(&a, context),
+        Verb::Man(a) => completions::man(&a, context),
+    }
+}
+
+/// A moment in the zone of the application, with its offset.
+fn local_time(at: Timestamp, zone: &TimeZone) -> String {
+    at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()
+}
+
+/// As in `A5 application`.
+fn rung(rung: Rung) -> String {
+    let code = serde_json::to_value(rung).unwrap_or_default();
+    format!("{} {}", code.as_str().unwrap_or("?"), rung.word())
+}
+
+/// An outcome as a word, coloured.
+fn word(outcome: Outcome, style: Style) -> String {
+    match outcome {
+        Outcome::Pass => style.green("ok"),
+        Outcome::Unknown => style.yellow("UNKNOWN"),
+        Outcome::Partial => style.yellow("PARTIAL"),
+        Outcome::Fail => style.red("FAIL"),
+        Outcome::Refused => style.red("REFUSED"),
     }
 }

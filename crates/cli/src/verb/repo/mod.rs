@@ -1,0 +1,81 @@
+//! `recoup repo`: the engine's own face, for any repository in the restic format. restic's
+//! environment variables and exit codes apply here.
+
+mod backup;
+mod check;
+mod forget;
+mod init;
+mod ls;
+mod open;
+mod restore;
+mod snapshots;
+mod unlock;
+
+use crate::context::Context;
+use crate::render::Answer;
+use clap::{Args, Subcommand};
+use recoup_core::Result;
+
+/// Work on any repository in the restic format.
+///
+/// No recoup.toml is needed. RESTIC_REPOSITORY, RESTIC_PASSWORD, RESTIC_PASSWORD_FILE and
+/// RESTIC_PASSWORD_COMMAND mean what they mean to restic, and so do the exit codes: 0 done, 1 failed,
+/// 3 incomplete backup, 10 no repository, 11 locked, 12 wrong password.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  recoup repo -r /srv/backup init --password-file pw\n  recoup repo -r /srv/backup backup /home --exclude '*.tmp'\n  recoup repo -r /srv/backup restore latest --target /tmp/out"
+)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    open: open::Options,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::Arguments),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
+    Snapshots(snapshots::Arguments),
+    Ls(ls::Arguments),
+    Check(check::Arguments),
+    Forget(forget::Arguments),
+    Unlock(unlock::Arguments),
+}
+
+impl Arguments {
+    /// Whether `--json` was given.
+    pub(crate) fn wants_json(&self) -> bool {
+        self.open.json
+    }
+
+    /// The verb's name in JSON.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self.verb {
+            Verb::Init(_) => "repo init",
+            Verb::Backup(_) => "repo backup",
+            Verb::Restore(_) => "repo restore",
+            Verb::Snapshots(_) => "repo snapshots",
+            Verb::Ls(_) => "repo ls",
+            Verb::Check(_) => "repo check",
+            Verb::Forget(_) => "repo forget",
+            Verb::Unlock(_) => "repo unlock",
+        }
+    }
+}
+
+/// Hands the parsed command line to its verb.
+pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answer> {
+    let open = &arguments.open;
+    match arguments.verb {
+        Verb::Init(a) => init::run(a, open, context).await,
+        Verb::Backup(a) => backup::run(a, open, context).await,
+        Verb::Restore(a) => restore::run(a, open, context).await,
+        Verb::Snapshots(a) => snapshots::run(a, open, context).await,
+        Verb::Ls(a) => ls::run(a, open, context).await,
+        Verb::Check(a) => check::run(a, open, context).await,
+        Verb::Forget(a) => forget::run(a, open, context).await,
+        Verb::Unlock(a) => unlock::run(a, open, context).await,
+    }
+}
