@@ -22,13 +22,13 @@ pub mod export;
 
 pub mod doctor;
 
-pub mod check;
-
 pub mod sandbox;
 
 pub mod point;
 
 pub mod catalog;
+
+pub mod check;
 
 pub mod session;
 

@@ -123,6 +123,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Add `stop` and `start` to the service.",
     },
     Code {
+        code: "W0416",
+        title: "a proof was never made",
+        meaning: "The class asks for it, and no drill has tried yet, or the state directory that remembers drills is new.",
+        effect: "Backups go on. Nobody knows yet whether they can be restored.",
+        next: "Run `recoup drill`.",
+    },
+    Code {
         code: "W0420",
         title: "a key that the data needs is kept nowhere that recoup knows",
         meaning: "The application cannot read its data without it, and its value comes neither from the environment nor from .env. recoup never stores values, so a restore on a new machine would have data that nobody can read.",
