@@ -2,13 +2,14 @@
 
 use crate::{Error, Kind, Result};
 use std::fmt;
+use std::sync::Arc;
 
 /// One normal path component as raw bytes: not empty, no `/`, no NUL, not `.` or `..`.
 ///
 /// Everything that a repository, a server or a directory names goes through here before it may
 /// become part of a path (fault row 141).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeName(Box<[u8]>);
+pub struct NodeName(Arc<[u8]>);
 
 impl NodeName {
     /// Longest name a Linux file system takes, in bytes.
@@ -25,7 +26,7 @@ impl NodeName {
             b"." | b".." => "it would leave its directory",
             r if r.contains(&b'/') => "it has a slash",
             r if r.contains(&0) => "it has a NUL byte",
-            _ => return Ok(NodeName(raw.into_boxed_slice())),
+            _ => return Ok(NodeName(raw.into())),
         };
         Err(Error::new(Kind::Refused, format!("use the name \"{}\": {problem}", escape(&raw))).code("E0405"))
     }
