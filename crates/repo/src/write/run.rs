@@ -129,6 +129,7 @@ impl Run {
         for packs in split(packs) {
             self.lock.check()?;
             self.save(ObjectKind::Index, IndexFile { packs }.encode()?).await?;
+            self.is_index_new.store(true, Ordering::Release);
         }
         Ok(())
     }
