@@ -172,10 +172,10 @@ mod tests {
 
     #[test]
     fn equal_to_the_design_however_the_bytes_arrive() {
-        let data = noise(24 << 20, 3);
+        let data = noise(10 << 20, 3);
         for polynomial in [0x003D_A335_8B4D_C173, 0x0026_6FB4_7B74_4D73] {
             let expected = reference_cuts(&data, polynomial);
-            assert!(expected.len() > 5);
+            assert!(expected.len() > 3);
             for step in [64 << 10, 512 << 10, (512 << 10) + 1, 9 << 20] {
                 assert_eq!(cuts(&data, polynomial, step), expected, "step {step}");
             }
