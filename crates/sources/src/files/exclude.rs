@@ -409,4 +409,32 @@ mod tests {
         });
         assert_eq!(lines, [&b"/home/u/x"[..], b"ab$", b""]);
     }
+
+    /// The plain definition, slow and short.
+    fn naive(glob: &[Piece], name: &[u32]) -> bool {
+        match (glob.split_first(), name.split_first()) {
+            (None, None) => true,
+            (Some((Piece::Many, rest)), _) => (0..=name.len()).any(|at| naive(rest, &name[at..])),
+            (Some((Piece::One, rest)), Some((_, after))) => naive(rest, after),
+            (Some((Piece::Char(c), rest)), Some((d, after))) => c == d && naive(rest, after),
+            _ => false,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn matching_equals_its_definition(glob in "[ab*?]{0,7}", name in "[ab]{0,9}") {
+            let glob = pieces(glob.as_bytes()).unwrap();
+            let name = chars(name.as_bytes());
+            proptest::prop_assert_eq!(globbed(&glob, &name), naive(&glob, &name));
+        }
+
+        #[test]
+        fn nothing_from_a_command_line_or_file_panics(text: Vec<u8>, path: Vec<u8>) {
+            let mut excludes = Excludes::default();
+            let _bad = excludes.pattern(&text).map(|e| e.pattern_any_case(&text).map(drop));
+            excludes.by_name(&path, &path, true);
+            lines_of_file(&[&text[..], b"${", &path].concat(), &|_| None);
+        }
+    }
 }
