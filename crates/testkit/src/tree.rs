@@ -165,7 +165,7 @@ impl Tree {
                 2 => tree.symlink(&path, nasty_name(&mut random, n)),
                 3 => tree.fifo(&path),
                 4 => tree.file(&path, Vec::new()),
-                5 => tree.file(&path, random_bytes(&mut random, 600_000, 1_400_000)),
+                5 => tree.file(&path, random_bytes(&mut random, 520_000, 1_100_000)),
                 _ => tree.file(&path, random_bytes(&mut random, 1, 20_000)),
             };
             // Linux gives every symbolic link the mode 0777.
@@ -197,7 +197,7 @@ impl Tree {
                 _ => {}
             }
         }
-        let fresh = random_bytes(&mut random, 1000, 900_000);
+        let fresh = random_bytes(&mut random, 1000, 100_000);
         tree.file(format!("new-{seed}"), fresh)
     }
 }

@@ -3,4 +3,9 @@
 
 mod kit;
 
+mod interop;
+
+mod crash_points;
+mod faults;
+mod hostile;
 mod opening;
