@@ -156,3 +156,13 @@ fn cancelled(kind: &str, format: Format) -> u8 {
     }
     exit::CANCELLED
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+}

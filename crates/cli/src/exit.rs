@@ -62,7 +62,7 @@ pub fn outcome_of_error(error: &Error) -> Outcome {
 /// usage, as in restic's own command line parser.
 pub fn of_repo_error(error: &Error) -> u8 {
     match error.stable_code() {
-        Some("E0410") => 10,
+        Some("E0402" | "E0410") => 10,
         Some("E0411") => 11,
         Some("E0412") => 12,
         _ if error.kind() == Kind::Config => USAGE,

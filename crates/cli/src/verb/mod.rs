@@ -2,9 +2,15 @@
 //! help and its page in the reference.
 
 mod backup;
+mod check;
 mod completions;
+mod config;
+mod doctor;
 mod drill;
 mod explain;
+mod export;
+mod init;
+mod keys;
 mod points;
 mod repo;
 mod restore;
@@ -25,6 +31,8 @@ use recoup_core::ladder::Rung;
 /// Every verb.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    Init(init::Arguments),
+    Check(check::Arguments),
     Backup(backup::Arguments),
     Points(points::Arguments),
     Show(show::Arguments),
@@ -36,6 +44,10 @@ pub(crate) enum Verb {
     Drill(drill::Arguments),
     Status(status::Arguments),
     Explain(explain::Arguments),
+    Keys(keys::Arguments),
+    Doctor(doctor::Arguments),
+    Config(config::Arguments),
+    Export(export::Arguments),
     Repo(repo::Arguments),
     Completions(completions::Arguments),
     Man(completions::ManArguments),
@@ -45,6 +57,8 @@ impl Verb {
     /// The verb's name in JSON.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Verb::Init(_) => "init",
+            Verb::Check(_) => "check",
             Verb::Backup(_) => "backup",
             Verb::Points(_) => "points",
             Verb::Show(_) => "show",
@@ -56,6 +70,10 @@ impl Verb {
             Verb::Drill(_) => "drill",
             Verb::Status(_) => "status",
             Verb::Explain(_) => "explain",
+            Verb::Keys(a) => a.kind(),
+            Verb::Doctor(_) => "doctor",
+            Verb::Config(a) => a.kind(),
+            Verb::Export(a) => a.kind(),
             Verb::Repo(a) => a.kind(),
             Verb::Completions(_) => "completions",
             Verb::Man(_) => "man",
@@ -76,6 +94,8 @@ impl Verb {
 /// Hands the parsed command line to its verb.
 pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
     match verb {
+        Verb::Init(a) => init::run(a, context).await,
+        Verb::Check(a) => check::run(&a, context),
         Verb::Backup(a) => backup::run(a, context).await,
         Verb::Points(a) => points::run(a, context).await,
         Verb::Show(a) => show::run(a, context).await,
@@ -87,6 +107,10 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Drill(a) => drill::run(a, context).await,
         Verb::Status(a) => status::run(a, context).await,
         Verb::Explain(a) => explain::run(&a, context),
+        Verb::Keys(a) => keys::run(a, context).await,
+        Verb::Doctor(a) => doctor::run(a, context).await,
+        Verb::Config(a) => config::run(&a, context),
+        Verb::Export(a) => export::run(&a, context),
         Verb::Repo(a) => repo::run(a, context).await,
         Verb::Completions(a) => completions::run(&a, context),
         Verb::Man(a) => completions::man(&a, context),

@@ -23,8 +23,8 @@ pub(crate) struct Arguments {
     #[arg(value_name = "SNAPSHOT")]
     snapshot: String,
     /// Only these directories and what is below them.
-    #[arg(value_name = "PATH")]
-    paths: Vec<OsString>,
+    #[arg(value_name = "PATH", id = "below")]
+    below: Vec<OsString>,
     /// Show modes, owners, sizes and times.
     #[arg(short, long)]
     long: bool,
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
 
 pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context) -> Result<Answer> {
     let wanted: Vec<TreePath> =
-        arguments.paths.iter().map(|p| TreePath::parse(p.as_bytes())).collect::<Result<_>>()?;
+        arguments.below.iter().map(|p| TreePath::parse(p.as_bytes())).collect::<Result<_>>()?;
     let repository = open.repository(context).await?;
     let (id, snapshot) = repository.find_snapshot(&arguments.snapshot, &arguments.filter.to_filter()).await?;
     let (mut text, mut entries, mut findings) = (String::new(), Vec::new(), Vec::new());
