@@ -28,11 +28,15 @@ pub fn encode(version: u32, json: Vec<u8>) -> Result<Vec<u8>> {
 /// # Errors
 /// `Kind::Corrupt` if it is neither JSON nor compressed; `Kind::Refused` if it is larger than allowed.
 pub fn decode(plain: Vec<u8>, limits: &Limits) -> Result<Vec<u8>> {
-    match plain.first() {
-        Some(b'{' | b'[') => Ok(plain),
-        Some(&ZSTD) => decompress_bounded(&plain[1..], limits.unpacked_bytes_max),
-        _ => Err(Error::new(Kind::Corrupt, "read a document: its encoding is unknown").code("E0419")),
+    let is_json = |bytes: &[u8]| matches!(bytes.first(), Some(b'{' | b'['));
+    let json = match plain.first() {
+        Some(&ZSTD) => decompress_bounded(&plain[1..], limits.unpacked_bytes_max)?,
+        _ => plain,
+    };
+    if is_json(&json) {
+        return Ok(json);
     }
+    Err(Error::new(Kind::Corrupt, "read a document: its encoding is unknown").code("E0419"))
 }
 
 #[cfg(test)]

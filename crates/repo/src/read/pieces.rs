@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn zeros_become_holes_and_nothing_else_does() {
         assert_eq!(without_holes(&[0; 524_288], 0), []);
-        assert_eq!(without_holes(&[1; 10], 5), [0..10]);
+        assert_eq!(without_holes(&[1; 10], 5), std::slice::from_ref(&(0..10)));
         let mut bytes = vec![0; 300_000];
         bytes[..10].fill(1);
         bytes[299_990..].fill(1);
