@@ -5,7 +5,7 @@
     reason = "this module owns the run lock and the scratch folder of a run"
 )]
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, RunKind};
 use crate::config::section::{Location, LocationKind};
 use crate::config::{Config, Driver, LoadOptions, Loaded};
 use crate::env::state_dir;
@@ -174,6 +174,16 @@ impl Session {
     /// # Errors
     /// `Kind::NotFound` `E0410` if there is none yet; as `Repository::open`.
     pub async fn repository(&self, place: &Place) -> Result<Repository> {
+        if !place.path.is_dir() {
+            return Err(Error::new(
+                Kind::NotFound,
+                "open the repository: the folder of the location is not there",
+            )
+            .with("location", &place.name)
+            .with("folder", escape(place.path.as_os_str().as_encoded_bytes()))
+            .code("E0410")
+            .hint("mount the disk if it should be there; the first backup makes it otherwise"));
+        }
         Repository::open(self.store(place), &self.password().await?, Limits::default(), &self.env)
             .await
             .map_err(|e| e.with("location", &place.name))
@@ -189,6 +199,7 @@ impl Session {
             Err(e) if e.stable_code() == Some("E0410") => {}
             Err(e) => return Err(e),
         }
+        self.never_used(place)?;
         let password = self.password().await?;
         let from_file = matches!(self.config().keys.as_ref().map(|k| &k.password), Some(SecretRef::File(_)));
         let generated = from_file && password.expose().len() >= GENERATED_BYTES_MIN;
@@ -199,6 +210,21 @@ impl Session {
         durable::create_dir_all(&place.path, 0o700)?;
         let repo = Repository::init(self.store(place), &password, &options, &self.env).await;
         Ok((repo.map_err(|e| e.with("location", &place.name))?, true))
+    }
+
+    /// A repository that was there before is never quietly replaced by an empty one: its disk may just
+    /// not be mounted.
+    fn never_used(&self, place: &Place) -> Result<()> {
+        let runs = self.catalog()?.runs(RunKind::Backup, usize::MAX)?;
+        let Some(last) = runs.iter().find(|r| r.location == place.name && !r.point.is_empty()) else {
+            return Ok(());
+        };
+        Err(Error::new(Kind::Refused, "make a repository where there was one before")
+            .with("location", &place.name)
+            .with("last backup", last.at)
+            .code("E0642")
+            .effect("nothing was written")
+            .hint("mount the disk of the location; if the repository is truly gone, give the location another name"))
     }
 
     async fn password(&self) -> Result<Secret> {
@@ -306,4 +332,11 @@ impl Session {
 
 /// A lock that dies with the process.
 #[derive(Debug)]
-pub struct RunLock(#[allow(dead_code, reason = "the open file is the lock")] File);
+pub struct RunLock(File);
+
+impl Drop for RunLock {
+    /// A child that is just being started may still share the open file; the lock must not wait for it.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}

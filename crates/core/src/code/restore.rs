@@ -53,6 +53,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Restore with `--to DIR` and copy by hand while the service is stopped, or move the data one folder below the mount point.",
     },
     Code {
+        code: "E0608",
+        title: "the restored data could not be written",
+        meaning: "The point is whole as far as it was read, but the place it is restored to did not take it: the disk is full, or a folder may not be written.",
+        effect: "Live data is untouched. The restore stopped and can be resumed.",
+        next: "Free some room or mend what the message names, then run the `recoup resume` command that was printed.",
+    },
+    Code {
         code: "E0610",
         title: "no such restore",
         meaning: "There is no journal of that name in the state directory.",
@@ -135,6 +142,13 @@ pub(super) const CODES: &[Code] = &[
         meaning: "All locations of an application hold copies of one repository. The config at this one is another's.",
         effect: "Nothing there was changed, and nothing was copied to it.",
         next: "Give the location an empty folder of its own in recoup.toml.",
+    },
+    Code {
+        code: "E0642",
+        title: "the repository that was at the location is gone",
+        meaning: "Earlier backups wrote to this location, and now there is no repository. A disk that is not mounted looks like that.",
+        effect: "Nothing was written. In particular no new, empty repository was made in its place.",
+        next: "Mount the disk. If the repository is truly lost, give the location another name in recoup.toml and back up at once.",
     },
     Code {
         code: "E0650",

@@ -107,7 +107,18 @@ impl<'a> RestoreActor<'a> {
             ..read::RestoreOptions::default()
         };
         let target = Arc::new(Beneath::open(parent, BeneathOptions::default())?);
-        let report = read::restore(&repo, root, &options, target.clone()).await?;
+        let mut report = read::restore(&repo, root, &options, target.clone()).await?;
+        // What the target could not take is no damage of the point: mend it and resume.
+        if let Some(at) = report.errors.iter().position(|p| !is_damage(&p.error)) {
+            let problem = report.errors.swap_remove(at);
+            return Err(Error::new(Kind::Unavailable, "write the restored data")
+                .with("path", &problem.path)
+                .code("E0608")
+                .effect("live data is untouched; what was restored so far is done again")
+                .hint("free some room or mend what it says, then resume")
+                .caused_by(problem.error)
+                .into());
+        }
         let notes = target.finish_all()?;
         if !into.is_dir() {
             return Err(Error::new(Kind::Corrupt, "find the source in its snapshot")
@@ -116,8 +127,12 @@ impl<'a> RestoreActor<'a> {
                 .into());
         }
         let message = format!("{} files, {}", report.files, ByteSize(report.bytes));
-        let mut findings: Vec<Finding> =
-            report.errors.iter().take(FINDINGS_MAX).map(|problem| damaged(&address, problem)).collect();
+        let mut findings: Vec<Finding> = report
+            .errors
+            .iter()
+            .take(FINDINGS_MAX)
+            .map(|problem| damaged(self.session.app(), problem))
+            .collect();
         findings.extend(noted(&address, &notes));
         let outcome = if report.errors.is_empty() { Outcome::Pass } else { Outcome::Partial };
         let message = if outcome == Outcome::Pass {
@@ -378,11 +393,17 @@ async fn ask(url: String, expect: u16) -> Result<()> {
     asked.await.map_err(|e| Error::bug("ask a service").caused_by(e))?
 }
 
-fn damaged(address: &str, problem: &PathProblem) -> Finding {
+/// Whether the point is to blame, and not the place it is restored to.
+fn is_damage(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Corrupt | Kind::NotFound | Kind::Refused | Kind::Unsupported)
+}
+
+/// Paths begin with the name of the source.
+fn damaged(application: &str, problem: &PathProblem) -> Finding {
     Finding::new(
         "R0101",
         Severity::High,
-        format!("{address}/{}", problem.path),
+        format!("{application}/{}", problem.path),
         problem.error.to_string(),
         "restore this path from an older point, and run `recoup verify --read-data`",
     )

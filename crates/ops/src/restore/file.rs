@@ -145,6 +145,13 @@ impl JournalFile {
     }
 }
 
+impl Drop for JournalFile {
+    /// A child that is just being started may still share the open file; the lock must not wait for it.
+    fn drop(&mut self) {
+        let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
 fn tripped() -> Error {
     Error::new(Kind::Interrupted, "go on after a scripted crash")
 }

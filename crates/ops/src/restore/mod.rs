@@ -69,7 +69,8 @@ pub async fn plan(session: &Session, options: &RestoreOptions) -> Result<Restore
         choose_point(session, &options.addresses, options.at.as_deref(), options.location.as_deref()).await?;
     let plan = decide(session, &chosen, options).await?;
     let journal = recoup_core::journal::Journal::new(plan);
-    Ok(RestoreReport::of(&journal, State::Planned, None, chosen.findings))
+    let report = RestoreReport::of(&journal, State::Planned, None, chosen.findings);
+    Ok(RestoreReport { next: vec!["the same command without --dry-run".into()], ..report })
 }
 
 /// Restores beside the live data, or into a folder, and proves what came back. Live data is untouched.
@@ -188,6 +189,8 @@ async fn follow(
         Err(e) => return Err(e),
     };
     let state = file.journal().state(false);
+    // An interruption after the last event interrupted nothing.
+    let error = error.filter(|e| e.kind() != Kind::Interrupted || state == State::Interrupted);
     let report = RestoreReport::of(file.journal(), state, error.as_ref(), findings);
     if goal == Goal::Proved && state == State::Proved {
         session.catalog()?.keep(&Run {
