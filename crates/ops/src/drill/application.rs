@@ -5,6 +5,7 @@
     reason = "this module makes and removes private copies in the scratch folder of a drill"
 )]
 
+use super::nearby;
 use super::proof::{self, MIGRATE_ASK, MIGRATE_RUN, START};
 use super::subject::{NotRun, Subject, SubjectSource};
 use crate::config::section::Health as Declared;
@@ -203,18 +204,41 @@ fn prepare(subject: &Subject, user: spec::User, folder: &Path) -> Result<(Spec, 
         .map(|(source, path)| Forbidden { source: source.clone(), path: real(path) })
         .filter(|f| !project.starts_with(&f.path))
         .collect();
+    let program = programs(subject.interpreter.as_deref());
+    // Without root nothing can be refused at the moment it is opened, so it is covered beforehand.
+    let covered = if user.through_user_namespace {
+        near(&project, &data, &program, &subject.scratch)
+    } else {
+        Vec::new()
+    };
     let spec = Spec {
         scratch: real(folder),
         project,
+        covered,
         data,
         forbidden,
-        program: programs(subject.interpreter.as_deref()),
+        program,
         user,
         environment: environment(subject),
         steps: steps(subject),
         limit_seconds: subject.limit.0.as_secs_f64(),
     };
     Ok((spec, not_run))
+}
+
+/// Databases that the application may reach by mistake: around the project and beside it.
+fn near(project: &Path, data: &[Data], program: &[PathBuf], scratch: &Path) -> Vec<PathBuf> {
+    let mut around: Vec<PathBuf> =
+        project.parent().filter(|p| p.components().count() > 2).map(Path::to_owned).into_iter().collect();
+    around.push(project.to_owned());
+    let mut without: Vec<PathBuf> = program.to_vec();
+    without.push(real(scratch));
+    without.extend(data.iter().map(|d| d.live.clone()));
+    let journals = data.iter().filter(|d| d.shape == Shape::Database).map(|d| d.live.clone());
+    let own: Vec<PathBuf> = journals.collect();
+    let mine =
+        |path: &PathBuf| own.iter().any(|live| path.to_string_lossy().starts_with(&*live.to_string_lossy()));
+    nearby::databases(&around, &without).into_iter().filter(|path| !mine(path)).collect()
 }
 
 /// The path without symbolic links, as far as it exists.

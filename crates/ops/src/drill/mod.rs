@@ -17,9 +17,13 @@ pub mod checks;
 
 mod proof;
 
+mod nearby;
+
 pub mod application;
 
 pub mod report;
+
+mod gather;
 
 pub mod verb;
 

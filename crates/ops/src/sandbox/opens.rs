@@ -2,7 +2,7 @@
 //!
 //! With fanotify (root) every opening in the sandbox waits for an answer here: a database of the host
 //! that was not restored, and declared live data that was not restored, are refused and recorded.
-//! Without it, inotify counts the openings of restored files; nothing can be refused then.
+//! Without it, inotify counts the openings of restored files and of the covered databases.
 #![allow(clippy::disallowed_methods, reason = "this module polls what the kernel reports")]
 
 use super::mounts;
@@ -29,6 +29,8 @@ const NO_DATA: [&str; 8] =
 const SYSTEM: [&str; 6] = ["/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc"];
 /// Different files that are remembered.
 const FILES_MAX: usize = 20_000;
+/// Folders of one source that are watched where only some can be.
+const FOLDERS_MAX: usize = 1000;
 
 /// Watches the openings of a sandbox.
 #[derive(Clone)]
@@ -69,7 +71,7 @@ impl Opens {
                     thread::Builder::new().name("opens".into()).spawn(move || answer(&watch, &judge, &copy));
                 if started.is_ok() { "fanotify" } else { "nothing" }
             }
-            Err(_) => match watch_restored(judge.data, seen.clone()) {
+            Err(_) => match watch_some(judge.data, &spec.covered, seen.clone()) {
                 Ok(()) => "inotify",
                 Err(_) => "nothing",
             },
@@ -259,32 +261,56 @@ fn holders(path: &Path) -> Vec<(i32, PathBuf)> {
     found
 }
 
-/// Counts the openings of restored files. Each copy is private to the sandbox, so whoever opens one is
-/// in it; who it was, the processes' open files say.
-fn watch_restored(restored: Vec<Data>, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
+/// Counts the openings of restored files and of covered databases. All of these are private to the
+/// sandbox, so whoever opens one is in it; who it was, the processes' open files may say.
+fn watch_some(restored: Vec<Data>, covered: &[PathBuf], seen: Arc<Mutex<Seen>>) -> io::Result<()> {
     let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
     let mut watched = BTreeMap::new();
     for data in restored {
-        let number = inotify::add_watch(watch.as_fd(), &data.live, inotify::WatchFlags::OPEN)?;
-        watched.insert(number, data);
+        let folders =
+            if data.shape == Shape::Folder { folders_of(&data.live) } else { vec![data.live.clone()] };
+        for path in folders {
+            let number = inotify::add_watch(watch.as_fd(), &path, inotify::WatchFlags::OPEN)?;
+            watched.insert(number, (path, What::Restored, Some(data.source.clone())));
+        }
+    }
+    for path in covered {
+        if let Ok(number) = inotify::add_watch(watch.as_fd(), path, inotify::WatchFlags::OPEN) {
+            watched.insert(number, (path.clone(), What::Foreign, None));
+        }
     }
     let read = move || {
         let mut buffer = [std::mem::MaybeUninit::<u8>::uninit(); 4096];
         let mut reader = inotify::Reader::new(watch.as_fd(), &mut buffer);
         while let Ok(event) = reader.next() {
-            let Some(data) = watched.get(&event.wd()) else { continue };
-            let Ok(meta) = rustix::fs::stat(&data.live) else { continue };
-            record(
-                &seen,
-                &data.live,
-                What::Restored,
-                Some(&data.source),
-                0,
-                (meta.st_dev, meta.st_ino),
-                false,
-            );
+            let Some((path, what, source)) = watched.get(&event.wd()) else { continue };
+            if event.events().contains(inotify::ReadFlags::ISDIR) {
+                continue;
+            }
+            let path = match event.file_name() {
+                Some(name) => path.join(std::ffi::OsStr::from_bytes(name.to_bytes())),
+                None => path.clone(),
+            };
+            let Ok(meta) = rustix::fs::stat(&path) else { continue };
+            let foreign = *what == What::Foreign;
+            record(&seen, &path, *what, source.as_deref(), 0, (meta.st_dev, meta.st_ino), foreign);
         }
     };
     thread::Builder::new().name("opens".into()).spawn(read)?;
     Ok(())
+}
+
+/// The folder and those below it, as many as are worth watching.
+fn folders_of(root: &Path) -> Vec<PathBuf> {
+    let mut found = vec![root.to_owned()];
+    let mut next = 0;
+    while next < found.len() && found.len() < FOLDERS_MAX {
+        if let Ok(entries) = std::fs::read_dir(&found[next]) {
+            found.extend(
+                entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()),
+            );
+        }
+        next += 1;
+    }
+    found
 }

@@ -62,6 +62,7 @@ pub(super) fn enter(spec: &Spec, sockets: &[PathBuf]) -> Try<Root> {
     for data in &spec.data {
         builder.data(data)?;
     }
+    builder.cover_databases()?;
     builder.system_folders()?;
     let sockets = builder.cover(sockets)?;
     builder.name_server()?;
@@ -270,6 +271,22 @@ impl Builder<'_> {
             }
         }
         Ok(covered)
+    }
+
+    fn cover_databases(&self) -> Try<()> {
+        let empty = self.private.join("empty");
+        fs::create_dir_all(&empty).map_err(|e| failed("make", &empty, e))?;
+        for (number, host) in self.spec.covered.iter().enumerate() {
+            let at = self.inside(host);
+            if !fs::symlink_metadata(&at).is_ok_and(|m| m.is_file()) {
+                continue;
+            }
+            // One file each, so that an opening tells which one was meant.
+            let own = empty.join(number.to_string());
+            fs::File::create(&own).map_err(|e| failed("make", &own, e))?;
+            bind(&own, &at, false)?;
+        }
+        Ok(())
     }
 
     /// All names are asked of the sandbox's own answerer.

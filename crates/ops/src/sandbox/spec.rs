@@ -16,6 +16,10 @@ pub struct Spec {
     pub data: Vec<Data>,
     /// Live data that was declared and not restored: opening it is noticed and refused.
     pub forbidden: Vec<Forbidden>,
+    /// Databases of the host that are covered by empty files: where openings cannot be refused, this
+    /// keeps their content out and shows who asked for them.
+    #[serde(default)]
+    pub covered: Vec<PathBuf>,
     /// Folders whose own SQLite files are part of the program and not data: the interpreter's.
     pub program: Vec<PathBuf>,
     /// The user commands run as.
