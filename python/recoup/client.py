@@ -33,9 +33,8 @@ _USAGE = 2
 class Client:
     """Speaks with the `recoup` program about one project.
 
-    A method returns when the program has ended. `backup`, `restore`, `promote`, `rollback`, `resume`,
-    `verify` and `drill` raise a `RecoupError` unless all that was asked was proven; `status`, `points`
-    and `check` return whatever the answer is, as long as there is one.
+    A method returns when the program has ended, and raises a `RecoupError` unless all that was asked
+    was proven. `status` and `check` return whatever the answer is, as long as there is one.
     """
 
     def __init__(
@@ -102,8 +101,12 @@ class Client:
         return self._proven(BackupResult, ["backup", *addresses], on_event)
 
     def points(self) -> tuple[Point, ...]:
-        """List the moments that can be restored."""
-        return points(self._answer(Result, ["points"], None).document)
+        """List the moments that can be restored.
+
+        A location that cannot be read is an error and not an empty list. If another one could be read,
+        it is a `PartialError`, and its `result.document` has what was found.
+        """
+        return points(self._proven(Result, ["points"], None).document)
 
     def status(self) -> Status:
         """Say whether the contract is met, and how we know."""

@@ -175,7 +175,7 @@ class RestoreResult(Result):
     @property
     def plan_hash(self) -> str | None:
         """The hash of the plan; `promote` wants it, or a beginning of it."""
-        return read.maybe_text(self.document, "hash") or read.maybe_text(self.document, "plan_hash")
+        return read.maybe_text(self.document, "plan")
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -49,7 +49,7 @@ def main() -> int:
         from django.conf import settings
 
         settings.INSTALLED_APPS  # noqa: B018 - this is what imports the module
-    except BaseException as error:  # noqa: BLE001 - whatever it was, it is the answer
+    except BaseException as error:  # whatever it was, it is the answer
         kind = type(error).__name__
         message = scrub(str(error).splitlines()[0] if str(error) else "", names)
         json.dump({"ok": False, "error": f"{kind}: {message}"[:500]}, answer)

@@ -7,6 +7,7 @@ use crate::render::table::table;
 use clap::Args;
 use jiff::tz::TimeZone;
 use recoup_core::Result;
+use recoup_core::event::Outcome;
 use recoup_core::units::ByteSize;
 use recoup_ops::points::{PointsReport, points};
 
@@ -26,6 +27,9 @@ pub(crate) async fn run(_arguments: Arguments, context: &Context) -> Result<Answ
 }
 
 fn text(report: &PointsReport, zone: &TimeZone, style: Style) -> String {
+    if report.points.is_empty() && report.outcome != Outcome::Pass {
+        return "could not find out which points there are\n".to_owned();
+    }
     if report.points.is_empty() {
         return "no points yet: recoup backup makes the first\n".to_owned();
     }
