@@ -182,6 +182,7 @@ fn every_kind_of_mistake_has_its_code() {
         ("kind = \"sqlite\"", "kind = \"sqlit\"", "E0104"),
         ("kind = \"sqlite\"", "", "E0105"),
         ("path = \"media/\"", "path = 7", "E0103"),
+        ("capture = { every = \"15m\" }", "lock_max = \"5\"", "E0104"),
         ("schedule = \"daily 01:10\"", "schedule = \"daily 01:10\"\ncapture = { every = \"1h\" }", "E0114"),
         ("[source.media]", "[source.\"a/b\"]", "E0113"),
         ("${env:SHOP_DATA:-data}", "${env:SHOP_DATA}", "E0107"),

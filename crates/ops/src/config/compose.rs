@@ -166,7 +166,7 @@ pub(super) fn compose(root: &Node, problems: &mut Problems) -> Option<Config> {
 }
 
 fn take<T: for<'a> Deserialize<'a>>(node: &Node, problems: &mut Problems) -> Option<T> {
-    decode::decode(node).map_err(|problem| problems.push(problem)).ok()
+    decode::decode(node).map_err(|problem| problems.push(*problem)).ok()
 }
 
 fn single<T: for<'a> Deserialize<'a>>(root: &Node, key: &str, problems: &mut Problems) -> Option<T> {

@@ -8,10 +8,10 @@ use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess
 use std::fmt;
 
 /// Reads a `T` out of `node`.
-pub(super) fn decode<T: for<'a> Deserialize<'a>>(node: &Node) -> Result<T, Problem> {
+pub(super) fn decode<T: for<'a> Deserialize<'a>>(node: &Node) -> Result<T, Box<Problem>> {
     T::deserialize(Reader(node)).map_err(|failed| {
         let at = failed.at.unwrap_or_else(|| node.at.clone());
-        Problem::error("E0104", "a value cannot be read").at(&at).label(failed.message)
+        Box::new(Problem::error("E0104", "a value cannot be read").at(&at).label(failed.message))
     })
 }
 

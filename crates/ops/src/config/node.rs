@@ -150,8 +150,8 @@ impl Node {
 ///
 /// # Errors
 /// One problem: the first mistake in the syntax, or nesting beyond all reason.
-pub fn parse(file: &Arc<FileText>) -> Result<Node, Problem> {
-    let document = Document::parse(file.text.as_str()).map_err(|cause| syntax(file, &cause))?;
+pub fn parse(file: &Arc<FileText>) -> Result<Node, Box<Problem>> {
+    let document = Document::parse(file.text.as_str()).map_err(|cause| Box::new(syntax(file, &cause)))?;
     table(document.as_table(), 0..0, file, 0)
 }
 
@@ -164,7 +164,12 @@ fn syntax(file: &Arc<FileText>, cause: &toml_edit::TomlError) -> Problem {
         .hint("TOML 1.0 is described on https://toml.io/en/v1.0.0")
 }
 
-fn item(item: &Item, key_span: Range<usize>, file: &Arc<FileText>, depth: usize) -> Result<Node, Problem> {
+fn item(
+    item: &Item,
+    key_span: Range<usize>,
+    file: &Arc<FileText>,
+    depth: usize,
+) -> Result<Node, Box<Problem>> {
     match item {
         Item::None => table(&toml_edit::Table::new(), key_span, file, depth),
         Item::Value(v) => value(v, key_span, file, depth),
@@ -191,7 +196,12 @@ fn header(span: &Range<usize>, file: &FileText) -> Range<usize> {
     span.start..span.start + text.find('\n').unwrap_or(text.len())
 }
 
-fn value(v: &TomlValue, key_span: Range<usize>, file: &Arc<FileText>, depth: usize) -> Result<Node, Problem> {
+fn value(
+    v: &TomlValue,
+    key_span: Range<usize>,
+    file: &Arc<FileText>,
+    depth: usize,
+) -> Result<Node, Box<Problem>> {
     let span = v.span().unwrap_or(key_span);
     let at = At { file: file.clone(), span: span.clone() };
     let value = match v {
@@ -210,7 +220,12 @@ fn value(v: &TomlValue, key_span: Range<usize>, file: &Arc<FileText>, depth: usi
     Ok(Node { value, at, raw: None })
 }
 
-fn table(t: &dyn TableLike, span: Range<usize>, file: &Arc<FileText>, depth: usize) -> Result<Node, Problem> {
+fn table(
+    t: &dyn TableLike,
+    span: Range<usize>,
+    file: &Arc<FileText>,
+    depth: usize,
+) -> Result<Node, Box<Problem>> {
     let at = At { file: file.clone(), span };
     too_deep(depth, &at)?;
     let mut fields = vec![];
@@ -225,12 +240,14 @@ fn table(t: &dyn TableLike, span: Range<usize>, file: &Arc<FileText>, depth: usi
     Ok(Node { value: Value::Table(fields), at, raw: None })
 }
 
-fn too_deep(depth: usize, at: &At) -> Result<(), Problem> {
+fn too_deep(depth: usize, at: &At) -> Result<(), Box<Problem>> {
     if depth <= DEPTH_MAX {
         return Ok(());
     }
-    Err(Problem::error("E0108", "the file is nested too deeply")
-        .at(at)
-        .label(format!("more than {DEPTH_MAX} levels"))
-        .hint("no key of recoup.toml needs this; take it out"))
+    Err(Box::new(
+        Problem::error("E0108", "the file is nested too deeply")
+            .at(at)
+            .label(format!("more than {DEPTH_MAX} levels"))
+            .hint("no key of recoup.toml needs this; take it out"),
+    ))
 }

@@ -42,7 +42,7 @@ pub fn cron(loaded: &Loaded, options: &ExportOptions) -> (String, Vec<Finding>) 
 }
 
 fn every(span: Span) -> Option<String> {
-    let minutes = (span.as_secs() % 60 == 0).then_some(span.as_secs() / 60)?;
+    let minutes = span.as_secs().is_multiple_of(60).then_some(span.as_secs() / 60)?;
     match minutes {
         0 => None,
         1 => Some("* * * * *".to_owned()),
