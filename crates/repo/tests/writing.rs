@@ -58,7 +58,9 @@ fn assert_restored(tree: &Tree, target: &std::path::Path) {
             EntryKind::File => assert!(std::fs::read(&path).unwrap() == bytes, "{path:?} differs"),
             EntryKind::Dir => assert!(path.is_dir(), "{path:?}"),
             EntryKind::Symlink { target } => {
-                assert_eq!(std::fs::read_link(&path).unwrap().as_os_str().as_bytes(), target);
+                // Restic 0.14 knows targets as Unicode only and replaces what is none.
+                let known = String::from_utf8_lossy(target);
+                assert_eq!(std::fs::read_link(&path).unwrap().to_string_lossy(), known);
             }
             _ => assert!(std::fs::symlink_metadata(&path).is_ok(), "{path:?}"),
         }
@@ -71,7 +73,7 @@ async fn stock_restic_checks_and_restores_what_was_written() {
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("repository");
     let repository = fresh(Arc::new(Local::create(&root).await.unwrap())).await;
-    let tree = Tree::random(seed, 150).file("large", noise(seed, 18 << 20)).file("holes", holey());
+    let tree = Tree::random(seed, 100).file("large", noise(seed, 17 << 20)).file("holes", holey());
     let (first, report) = back_up(&repository, tree.folder(), None).await.unwrap();
     assert!(report.errors.is_empty() && report.files_unmodified == 0 && report.files_new > 50);
 
@@ -193,7 +195,7 @@ async fn a_store_that_fails_ends_the_run_without_a_snapshot() {
         let faulty = Faulty::new(Arc::new(memory.clone()), [Script::always(Op::Put, prefix, fault.clone())]);
         let repository =
             Repository::open(Arc::new(faulty), &password(), Limits::default(), &real()).await.unwrap();
-        let tree = Tree::random(3, 40).file("large", noise(1, 5 << 20));
+        let tree = Tree::random(3, 12).file("large", noise(1, 2 << 20));
         let err = back_up(&repository, tree.folder(), None).await.unwrap_err();
         assert!(matches!(err.kind(), Kind::Unavailable), "{prefix} {fault:?}: {err}");
         let objects = memory.objects();
