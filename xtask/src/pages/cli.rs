@@ -61,6 +61,9 @@ fn spelled(arg: &Arg) -> String {
 fn explained(arg: &Arg) -> String {
     let help = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
     let mut said = cell(help.trim());
+    if !said.is_empty() && !said.ends_with(['.', '!', '?']) {
+        said.push('.');
+    }
     let choices: Vec<String> = arg
         .get_possible_values()
         .iter()

@@ -26,10 +26,10 @@ pub(super) fn page(schema: &Value) -> String {
 /// One table of the file; a choice of shapes (`oneOf`) gives a list of keys for each.
 fn section(title: &str, about: &Value, schema: &Value, page: &mut String) {
     page.push_str(&format!("\n## `{title}`\n"));
-    for said in [description(about), description(schema)].iter().filter(|said| !said.is_empty()) {
-        page.push_str(&format!("\n{said}\n"));
-        if std::ptr::eq(about, schema) {
-            break;
+    let (outer, inner) = (description(about), description(schema));
+    for said in [&outer, &inner] {
+        if !said.is_empty() && (std::ptr::eq(said, &outer) || outer != inner) {
+            page.push_str(&format!("\n{said}\n"));
         }
     }
     match schema.get("oneOf").and_then(Value::as_array) {

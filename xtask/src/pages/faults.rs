@@ -62,7 +62,7 @@ fn named(code: &str, before: &str) -> Vec<(u32, String)> {
     for (at, mark) in code.match_indices(&format!("{before}row_")) {
         let name: String =
             code[at + mark.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        for part in name.split('_').map_while(|part| part.parse::<u32>().ok()) {
+        for part in name.split('_').filter(|part| *part != "row").map_while(|part| part.parse::<u32>().ok()) {
             found.push((part, format!("row_{name}")));
         }
     }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn rows_are_read_from_names() {
-        let code = "fn row_027_flip() {} async fn row_141_142_names() {} fn narrow_3() {}";
+        let code = "fn row_027_flip() {} async fn row_141_row_142_names() {} fn narrow_3() {}";
         let rows: Vec<u32> = named(code, "fn ").into_iter().map(|(row, _)| row).collect();
         assert_eq!(rows, [27, 141, 142]);
     }
