@@ -74,7 +74,7 @@ pub struct Entry {
     pub size: u64,
     /// Number of hard links.
     pub links: u64,
-    /// Extended attributes, sorted by name.
+    /// Extended attributes, in the order in which the file system lists them, as restic stores them.
     pub xattrs: Vec<Xattr>,
 }
 

@@ -103,7 +103,8 @@ fn timestamp(seconds: i64, nanoseconds: i64) -> Timestamp {
     Timestamp::new(clamped, i32::try_from(nanoseconds).unwrap_or(0)).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
-/// Extended attributes of `name` beneath `dir`, sorted; a link is not followed. The path goes through
+/// Extended attributes of `name` beneath `dir`, in the order of the file
+/// system, which restic keeps too; a link is not followed. The path goes through
 /// the descriptor, so only the last component can be exchanged meanwhile.
 pub(crate) fn xattrs_at(dir: impl AsFd, name: &OsStr) -> Result<Vec<Xattr>> {
     let mut path = format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).into_bytes();
@@ -112,7 +113,7 @@ pub(crate) fn xattrs_at(dir: impl AsFd, name: &OsStr) -> Result<Vec<Xattr>> {
     read_all(xattr::list(path), |key| xattr::get(path, key))
 }
 
-/// Extended attributes of an open file or directory, sorted.
+/// Extended attributes of an open file or directory, in the order of the file system.
 pub(crate) fn xattrs_of(file: &std::fs::File) -> Result<Vec<Xattr>> {
     use xattr::FileExt;
     read_all(file.list_xattr(), |key| file.get_xattr(key))
@@ -135,7 +136,6 @@ fn read_all(
         let name = String::from_utf8_lossy(key.as_bytes()).into_owned();
         found.push(Xattr { name, value });
     }
-    found.sort();
     Ok(found)
 }
 
