@@ -169,7 +169,9 @@ impl Tree {
                 _ => tree.file(&path, random_bytes(&mut random, 1, 20_000)),
             };
             // Linux gives every symbolic link the mode 0777.
-            if let Some(node) = tree.get_mut(&path).filter(|n| !matches!(n.entry.kind, EntryKind::Symlink { .. })) {
+            if let Some(node) =
+                tree.get_mut(&path).filter(|n| !matches!(n.entry.kind, EntryKind::Symlink { .. }))
+            {
                 node.entry.mode = random.random_range(0..0o1000) | 0o400;
             }
         }
@@ -193,7 +195,9 @@ impl Tree {
                     entry.ctime = entry.mtime;
                     *bytes = Arc::new(fresh);
                 }
-                Some(n) if roll == 9 && n.entry.links == 1 && path.components().len() == 1 => tree.remove(path.last().unwrap()),
+                Some(n) if roll == 9 && n.entry.links == 1 && path.components().len() == 1 => {
+                    tree.remove(path.last().unwrap())
+                }
                 _ => {}
             }
         }

@@ -47,8 +47,11 @@ impl Bench {
     /// The packs that hold blobs of `kind`, by id.
     async fn packs(&self, kind: BlobKind) -> Vec<Id> {
         let by_pack = self.open().await.index().await.unwrap().by_pack();
-        let mut packs: Vec<Id> =
-            by_pack.into_iter().filter(|(_, entries)| entries[0].handle.kind == kind).map(|(id, _)| id).collect();
+        let mut packs: Vec<Id> = by_pack
+            .into_iter()
+            .filter(|(_, entries)| entries[0].handle.kind == kind)
+            .map(|(id, _)| id)
+            .collect();
         packs.sort();
         packs
     }
@@ -109,7 +112,10 @@ fn clone(backup: &Backup) -> Backup {
 }
 
 fn mentions(report: &CheckReport, object: &str) -> bool {
-    report.problems.iter().any(|p| p.is_serious() && (p.object.contains(object) || p.problem.contains(object)))
+    report
+        .problems
+        .iter()
+        .any(|p| p.is_serious() && (p.object.contains(object) || p.problem.contains(object)))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,7 +286,15 @@ async fn row_032_truncated_indexes_and_snapshots_are_no_obstacle() {
 #[tokio::test(flavor = "multi_thread")]
 async fn row_034_stray_objects_are_reported_and_never_fatal() {
     let bench = Bench::new().await;
-    let strays = ["data/.DS_Store", "data/ab/notes.txt", "index/README", "snapshots/tmp", "keys/old", "locks/x", "foo/bar"];
+    let strays = [
+        "data/.DS_Store",
+        "data/ab/notes.txt",
+        "index/README",
+        "snapshots/tmp",
+        "keys/old",
+        "locks/x",
+        "foo/bar",
+    ];
     for name in strays {
         bench.memory.put(&Key::new(name).unwrap(), Bytes::from_static(b"stray"), Put::Create).await.unwrap();
     }
@@ -361,7 +375,11 @@ async fn row_139_a_damaged_snapshot_delivers_everything_else() {
     let tree = Tree::new().file("a/large", noise).file("a/small", "whole").file("b/other", vec![9; 70_000]);
     let backup = kit::backup(&repo, &tree, None).await.unwrap();
     let index = repo.index().await.unwrap();
-    let entry = index.iter().filter(|l| l.entry.handle.kind == BlobKind::Data).max_by_key(|l| l.entry.length).unwrap();
+    let entry = index
+        .iter()
+        .filter(|l| l.entry.handle.kind == BlobKind::Data)
+        .max_by_key(|l| l.entry.length)
+        .unwrap();
     let key = layout::key(ObjectKind::Pack, &entry.pack);
     memory.tamper(&key, |bytes| bytes.map(|b| flip(&b, (entry.entry.offset as usize + 5000) * 8)));
     let (report, restored) = kit::restore_tree(&repo, backup.tree).await.unwrap();

@@ -130,9 +130,13 @@ async fn row_145_a_logical_bomb_is_refused_before_anything_is_written() {
 #[tokio::test]
 async fn row_146_a_zstd_bomb_costs_no_more_than_it_may() {
     const BOMB: u64 = 400 << 20;
-    for (kind, with_size, claimed) in
-        [("data", true, BOMB), ("data", true, 100), ("data", false, BOMB), ("data", false, 100), ("tree", true, 4 << 30)]
-    {
+    for (kind, with_size, claimed) in [
+        ("data", true, BOMB),
+        ("data", true, 100),
+        ("data", false, BOMB),
+        ("data", false, 100),
+        ("tree", true, 4 << 30),
+    ] {
         let mut evil = Evil::new();
         let good = evil.data(b"good");
         let id = Id::of(b"never");
@@ -176,7 +180,9 @@ async fn row_147_a_tree_under_the_name_of_another_is_never_followed() {
 
 #[tokio::test]
 async fn row_148_an_index_that_points_beyond_its_pack_reads_nothing_and_allocates_nothing() {
-    for (offset, length) in [(0, u64::from(u32::MAX)), (u64::from(u32::MAX), 40), (1 << 31, 1 << 31), (0, 0), (0, 31)] {
+    for (offset, length) in
+        [(0, u64::from(u32::MAX)), (u64::from(u32::MAX), 40), (1 << 31, 1 << 31), (0, 0), (0, 31)]
+    {
         let mut evil = Evil::new();
         let good = evil.data(b"good");
         let tree = evil.tree(&[file("good", &[good], 4)]);
@@ -216,7 +222,8 @@ async fn row_152_set_uid_devices_and_capabilities_reach_the_target_as_what_they_
     let good = evil.data(b"good");
     let mut setuid = file("setuid", &[good], 4);
     setuid["mode"] = json!(0o755 | 1u32 << 23);
-    setuid["extended_attributes"] = json!([{"name": "security.capability", "value": "AQAAAgAgAAAAAAAAAAAAAAAAAAA="}]);
+    setuid["extended_attributes"] =
+        json!([{"name": "security.capability", "value": "AQAAAgAgAAAAAAAAAAAAAAAAAAA="}]);
     let mut device = node("device", "dev");
     device["mode"] = json!(0o666 | 1u32 << 26);
     device["device"] = json!(0x801);
@@ -242,7 +249,10 @@ async fn row_153_two_names_of_one_inode_with_different_content_stay_two_files() 
     };
     let tree = evil.tree(&[linked("a", one), linked("b", two), linked("c", one)]);
     let met = meet(evil, tree).await;
-    assert_eq!((met.bytes("a"), met.bytes("b"), met.bytes("c")), (b"one".to_vec(), b"two".to_vec(), b"one".to_vec()));
+    assert_eq!(
+        (met.bytes("a"), met.bytes("b"), met.bytes("c")),
+        (b"one".to_vec(), b"two".to_vec(), b"one".to_vec())
+    );
     assert!(met.report.errors.is_empty() && !met.report.warnings.is_empty(), "{:?}", met.report);
 }
 
@@ -250,7 +260,8 @@ async fn row_153_two_names_of_one_inode_with_different_content_stay_two_files() 
 async fn row_154_a_missing_subtree_is_named_and_its_siblings_are_restored() {
     let mut evil = Evil::new();
     let good = evil.data(b"good");
-    let tree = evil.tree(&[file("a", &[good], 4), dir("gone", Id::of(b"no such tree")), file("z", &[good], 4)]);
+    let tree =
+        evil.tree(&[file("a", &[good], 4), dir("gone", Id::of(b"no such tree")), file("z", &[good], 4)]);
     let met = meet(evil, tree).await;
     let names = met.names();
     assert!(names.contains(&"a".to_owned()) && names.contains(&"z".to_owned()), "{names:?}");

@@ -84,7 +84,8 @@ fn nasty_tree() -> Tree {
     }
     let deep = "d/".repeat(500);
     tree = tree.file(format!("{deep}bottom"), "far down").fifo("pipe");
-    tree = tree.file("linked", "one inode").hard_link("aside/linked", "linked").hard_link("zlinked", "linked");
+    tree =
+        tree.file("linked", "one inode").hard_link("aside/linked", "linked").hard_link("zlinked", "linked");
     let mut sparse = vec![1; 70_000];
     sparse.resize(9 << 20, 0);
     tree = tree.file("sparse", sparse);
@@ -108,8 +109,14 @@ async fn restic_lists_checks_and_restores_what_we_wrote() {
     assert_eq!(listed[0]["paths"][0], "/shop/media");
     assert_eq!(listed[0]["hostname"], "testhost");
     shared.restic.check();
-    assert_eq!(differences(&as_old_restic_keeps_it(tree.flat()), &shared.restored_by_restic(&backup.snapshot)), "");
-    assert_eq!(differences(&as_old_restic_keeps_it(changed.flat()), &shared.restored_by_restic(&second.snapshot)), "");
+    assert_eq!(
+        differences(&as_old_restic_keeps_it(tree.flat()), &shared.restored_by_restic(&backup.snapshot)),
+        ""
+    );
+    assert_eq!(
+        differences(&as_old_restic_keeps_it(changed.flat()), &shared.restored_by_restic(&second.snapshot)),
+        ""
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,7 +154,9 @@ async fn we_read_check_and_restore_what_restic_wrote() {
     let below = |flat: Flat| -> Flat {
         flat.into_iter()
             .filter(|(path, _)| path.starts_with(&prefix) && *path != prefix)
-            .map(|(path, what)| (path.components()[prefix.components().len()..].iter().cloned().collect(), what))
+            .map(|(path, what)| {
+                (path.components()[prefix.components().len()..].iter().cloned().collect(), what)
+            })
             .collect()
     };
     assert_eq!(differences(&as_old_restic_keeps_it(before), &below(restored.flat())), "");
@@ -161,7 +170,8 @@ async fn a_large_history_of_restic_is_read_by_us() {
     std::fs::create_dir(&live).unwrap();
     for round in 0..4u32 {
         for n in 0..30 {
-            std::fs::write(live.join(format!("f{n}")), vec![(n + round % 2) as u8; 1000 * n as usize]).unwrap();
+            std::fs::write(live.join(format!("f{n}")), vec![(n + round % 2) as u8; 1000 * n as usize])
+                .unwrap();
         }
         shared.restic.backup(&live);
     }
@@ -187,7 +197,10 @@ async fn restic_forgets_and_prunes_after_us_and_all_is_well() {
     let third = second.changed(3);
     let three = kit::backup(&repo, &third, Some(two.tree)).await.unwrap();
     shared.restic.check();
-    assert_eq!(differences(&as_old_restic_keeps_it(third.flat()), &shared.restored_by_restic(&three.snapshot)), "");
+    assert_eq!(
+        differences(&as_old_restic_keeps_it(third.flat()), &shared.restored_by_restic(&three.snapshot)),
+        ""
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,7 +229,11 @@ async fn data_is_shared_between_restic_and_us() {
     shared.restic.backup(&live);
     let repo = shared.open().await;
     let backup = kit::backup(&repo, &Tree::new().file("elsewhere/large", noise), None).await.unwrap();
-    assert!(backup.stored_bytes < 100_000, "cut as restic cuts: {} bytes were stored again", backup.stored_bytes);
+    assert!(
+        backup.stored_bytes < 100_000,
+        "cut as restic cuts: {} bytes were stored again",
+        backup.stored_bytes
+    );
     shared.restic.check();
 }
 
@@ -245,7 +262,10 @@ async fn every_kind_of_entry_of_restic_is_known() {
     assert!(report.errors.is_empty());
     let flat = restored.flat();
     let (null, _) = flat.iter().find(|(path, _)| path.to_string() == "dev/null").unwrap().1;
-    assert!(matches!(null.kind, EntryKind::CharDevice { device } if device == rustix_makedev(1, 3)), "{null:?}");
+    assert!(
+        matches!(null.kind, EntryKind::CharDevice { device } if device == rustix_makedev(1, 3)),
+        "{null:?}"
+    );
 }
 
 fn rustix_makedev(major: u64, minor: u64) -> u64 {

@@ -36,7 +36,10 @@ async fn row_158_a_key_file_that_costs_a_terabyte_is_refused_at_once() {
     assert!(clock.elapsed().as_secs() < 5, "it was derived, not refused");
     assert!(matches!(error.kind(), Kind::Refused | Kind::Corrupt | Kind::Denied), "{error:?}");
     let text = error.to_string();
-    assert!(text.contains("allowed") || text.contains("memory"), "it says what is needed and allowed: {text}");
+    assert!(
+        text.contains("allowed") || text.contains("memory"),
+        "it says what is needed and allowed: {text}"
+    );
     assert!(old.as_str().starts_with("keys/"));
 }
 
@@ -94,9 +97,10 @@ async fn a_location_that_lost_its_config_is_never_made_anew() {
     kit::backup(&repo, &recoup_testkit::tree::Tree::new().file("a", "x"), None).await.unwrap();
     store.delete(&layout::config()).await.unwrap();
     let before = memory.objects();
-    for error in
-        [kit::init(Arc::clone(&store), &real()).await.unwrap_err(), kit::open(Arc::clone(&store), &real()).await.unwrap_err()]
-    {
+    for error in [
+        kit::init(Arc::clone(&store), &real()).await.unwrap_err(),
+        kit::open(Arc::clone(&store), &real()).await.unwrap_err(),
+    ] {
         assert_eq!(error.stable_code(), Some("E0463"), "{error:?}");
     }
     assert_eq!(memory.objects(), before);
@@ -114,7 +118,10 @@ async fn row_031_a_damaged_key_file_or_config_is_named() {
             damaged.tamper(key, |bytes| bytes.map(|b| recoup_testkit::faulty::flip(&b, bit)));
             let error = kit::open(Arc::new(damaged.clone()), &real()).await.unwrap_err();
             assert_eq!(error.kind(), Kind::Corrupt, "{key}, bit {bit}: {error:?}");
-            assert!(error.to_string().contains(if key.as_str() == "config" { "config" } else { "key" }), "{error}");
+            assert!(
+                error.to_string().contains(if key.as_str() == "config" { "config" } else { "key" }),
+                "{error}"
+            );
         }
     }
     assert_eq!(store.list_all("").await.unwrap().len(), 2);
