@@ -59,11 +59,14 @@ fn tests(tree: &Tree) -> Vec<(u32, String, String)> {
 
 fn named(code: &str, before: &str) -> Vec<(u32, String)> {
     let mut found = Vec::new();
-    for (at, mark) in code.match_indices(&format!("{before}row_")) {
-        let name: String =
-            code[at + mark.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        for part in name.split('_').filter(|part| *part != "row").map_while(|part| part.parse::<u32>().ok()) {
-            found.push((part, format!("row_{name}")));
+    for mark in [format!("{before}row_"), format!("{before}rows_")] {
+        for (at, _) in code.match_indices(&mark) {
+            let name: String =
+                code[at + before.len()..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            let words = name.split('_').filter(|word| !matches!(*word, "row" | "rows"));
+            for row in words.map_while(|word| word.parse::<u32>().ok()) {
+                found.push((row, name.clone()));
+            }
         }
     }
     found
@@ -75,8 +78,9 @@ mod tests {
 
     #[test]
     fn rows_are_read_from_names() {
-        let code = "fn row_027_flip() {} async fn row_141_row_142_names() {} fn narrow_3() {}";
+        let code =
+            "fn row_027_flip() {} async fn row_141_row_142_names() {} fn narrow_3() {} fn rows_7_8_x() {}";
         let rows: Vec<u32> = named(code, "fn ").into_iter().map(|(row, _)| row).collect();
-        assert_eq!(rows, [27, 141, 142]);
+        assert_eq!(rows, [27, 141, 142, 7, 8]);
     }
 }
