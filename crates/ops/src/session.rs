@@ -254,7 +254,12 @@ impl Session {
         })?;
         let path = self.loaded.path(source.driver.path())?;
         match &source.driver {
-            Driver::Files(config) => Ok(Box::new(recoup_sources::files::Files::new(&path, config)?)),
+            Driver::Files(config) => {
+                let mut config = config.clone();
+                // What restores put beside live data is not live data.
+                config.ignore.push(".recoup-R*/".to_owned());
+                Ok(Box::new(recoup_sources::files::Files::new(&path, &config)?))
+            }
             Driver::Sqlite(config) => Ok(Box::new(recoup_sources::sqlite::Sqlite::new(&path, config)?)),
         }
     }

@@ -55,6 +55,12 @@ async fn backup_accident_restore_promote_rollback() {
     assert_eq!((promoted.state, promoted.code), (State::Promoted, 0), "{promoted:#?}");
     assert_eq!(app.live(), before, "the data is back");
 
+    fs::create_dir_all(app.path("project/media/.recoup-R1/db")).unwrap();
+    fs::write(app.path("project/media/.recoup-R1/db/old"), b"what an earlier restore kept").unwrap();
+    let next = app.backup().await;
+    assert_eq!(next.sources[1].files, 6, "what restores keep is not live data");
+    fs::remove_dir_all(app.path("project/media/.recoup-R1")).unwrap();
+
     let back = restore::rollback(&app.session(), &restored.restore, None).await.unwrap();
     assert_eq!((back.state, back.code), (State::RolledBack, 0), "{back:#?}");
     assert_eq!(app.live(), after, "and gone again");

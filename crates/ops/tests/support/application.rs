@@ -13,20 +13,20 @@ use std::path::{Path, PathBuf};
 
 /// The content of the live data, for comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Live {
-    pub orders: i64,
-    pub media: BTreeMap<String, Vec<u8>>,
+pub(crate) struct Live {
+    pub(crate) orders: i64,
+    pub(crate) media: BTreeMap<String, Vec<u8>>,
 }
 
-pub struct Application {
-    pub dir: tempfile::TempDir,
-    pub env: Env,
+pub(crate) struct Application {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) env: Env,
     extra: String,
 }
 
 impl Application {
     /// Forty orders and six pictures; `extra` is added to recoup.toml.
-    pub fn new(extra: &str) -> Self {
+    pub(crate) fn new(extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let app = Application { dir, env: recoup_testkit::env::real(), extra: extra.to_owned() };
         fs::create_dir_all(app.path("project/media/2026")).unwrap();
@@ -50,17 +50,17 @@ impl Application {
         app
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn db(&self) -> Connection {
+    pub(crate) fn db(&self) -> Connection {
         let db = Connection::open(self.path("project/app.db")).unwrap();
         db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
         db
     }
 
-    pub fn config(&self) -> String {
+    pub(crate) fn config(&self) -> String {
         format!(
             r#"
 version = 1
@@ -94,7 +94,7 @@ password = {{ file = "{}" }}
         )
     }
 
-    pub fn session(&self) -> Session {
+    pub(crate) fn session(&self) -> Session {
         let state = self.path("state");
         let variables = Variables::from_pairs([
             ("RECOUP_STATE_DIR", state.as_os_str()),
@@ -104,28 +104,28 @@ password = {{ file = "{}" }}
         Session::of(loaded, &self.env).unwrap()
     }
 
-    pub async fn backup(&self) -> BackupReport {
+    pub(crate) async fn backup(&self) -> BackupReport {
         backup(&self.session(), &BackupOptions::default()).await.unwrap()
     }
 
-    pub async fn restore(&self, at: Option<&str>) -> RestoreReport {
+    pub(crate) async fn restore(&self, at: Option<&str>) -> RestoreReport {
         let options = RestoreOptions { at: at.map(str::to_owned), ..RestoreOptions::default() };
         restore::restore(&self.session(), &options).await.unwrap()
     }
 
-    pub async fn promote(&self, restored: &RestoreReport) -> RestoreReport {
+    pub(crate) async fn promote(&self, restored: &RestoreReport) -> RestoreReport {
         let options = PromoteOptions { confirm: restored.confirm.clone(), ..PromoteOptions::default() };
         restore::promote(&self.session(), &restored.restore, &options).await.unwrap()
     }
 
     /// Rows deleted and pictures gone.
-    pub fn accident(&self) {
+    pub(crate) fn accident(&self) {
         self.db().execute("delete from orders where id > 10", []).unwrap();
         fs::remove_file(self.path("project/media/2026/3.jpg")).unwrap();
         fs::write(self.path("project/media/2026/4.jpg"), b"overwritten").unwrap();
     }
 
-    pub fn live(&self) -> Live {
+    pub(crate) fn live(&self) -> Live {
         let orders = self.db().query_row("select count(*) from orders", [], |r| r.get(0)).unwrap();
         let mut media = BTreeMap::new();
         collect(&self.path("project/media"), &self.path("project/media"), &mut media);
@@ -133,7 +133,7 @@ password = {{ file = "{}" }}
     }
 
     /// All packs, largest first.
-    pub fn packs(&self) -> Vec<PathBuf> {
+    pub(crate) fn packs(&self) -> Vec<PathBuf> {
         let mut files = BTreeMap::new();
         collect(&self.path("repo/data"), &self.path("repo/data"), &mut files);
         let mut names: Vec<(usize, String)> =
@@ -143,7 +143,7 @@ password = {{ file = "{}" }}
     }
 }
 
-pub fn collect(root: &Path, dir: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
+pub(crate) fn collect(root: &Path, dir: &Path, into: &mut BTreeMap<String, Vec<u8>>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         if entry.file_type().unwrap().is_dir() {
             collect(root, &entry.path(), into);
