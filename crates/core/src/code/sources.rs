@@ -263,6 +263,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Restore another point, and look for damage with `recoup verify --read-data`.",
     },
     Code {
+        code: "E0553",
+        title: "the folder of a source went away while it was read",
+        meaning: "When the capture began the folder was there; at its end the path leads nowhere, or to another folder. Single files may come and go, but a whole source that vanishes looks like a clean end and is none.",
+        effect: "The run counts for nothing; older points are as they were.",
+        next: "See whether the disk is mounted or a deployment swapped the folder, then run the backup again.",
+    },
+    Code {
         code: "W0551",
         title: "a SQLite database with a journal beside it was copied as a plain file",
         meaning: "`recoup repo backup` copies files. A database with a -wal or -journal file beside it may be in use, and a plain copy of it can be torn: pages from before and after a write.",

@@ -122,6 +122,8 @@ impl Settle for After {
             Some(("E0524", format!("{failed} live databases among the files could not be copied")))
         } else if counts.files == 0 && counts.errors > 0 {
             Some(("E0522", "nothing could be read".to_owned()))
+        } else if !self.root.is_still_there() {
+            Some(("E0553", "the folder went away or was replaced while it was read".to_owned()))
         } else {
             shrunk.map(|why| ("E0525", why))
         };

@@ -18,6 +18,21 @@ pub(super) struct Root {
     pub(super) mounted: bool,
     /// Whether it is a directory.
     pub(super) is_dir: bool,
+    /// Number of its file system.
+    device: u64,
+    /// Its inode.
+    inode: u64,
+}
+
+impl Root {
+    /// Whether the path still leads to the same thing. A single file may be replaced by a new version
+    /// of itself; a directory that is another one now was taken away while it was read.
+    pub(super) fn is_still_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|now| {
+            let same = (now.dev(), now.ino()) == (self.device, self.inode);
+            same || (!self.is_dir && now.is_file())
+        })
+    }
 }
 
 /// Finds the root of a source.
@@ -37,5 +52,7 @@ pub(super) fn find(path: &Path) -> Result<Root> {
         followed: link.is_symlink(),
         mounted: meta.dev() != above.dev(),
         is_dir: meta.is_dir(),
+        device: meta.dev(),
+        inode: meta.ino(),
     })
 }

@@ -9,7 +9,7 @@ use recoup_sources::conformance::pour;
 use recoup_sources::files::beneath::{Beneath, BeneathOptions};
 use recoup_sources::files::walk::{Databases, Options, Walk};
 use recoup_sources::files::{Files, FilesConfig};
-use recoup_sources::{CaptureContext, Facts, Proof, Source};
+use recoup_sources::{CaptureContext, Facts, Proof, Source, TreeCounts};
 use recoup_testkit::env::real;
 use rusqlite::Connection;
 use std::fs;
@@ -187,6 +187,19 @@ async fn row_128_a_source_that_is_suddenly_empty_does_not_count() {
     let gone = round(&source, to.path(), Some(&mounted)).await.unwrap_err();
     assert_eq!((gone.kind(), gone.stable_code()), (Kind::NotFound, Some("E0521")));
     fs::create_dir(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn row_128_a_source_that_vanishes_while_it_is_read_does_not_count() {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sh(dir.path(), "mkdir media; echo x > media/x");
+    let (source, env) = (source(&dir.path().join("media")), real());
+    let context =
+        CaptureContext { env: &env, address: "shop/media", scratch: scratch.path(), previous: None };
+    let capture = source.capture(&context).await.unwrap();
+    sh(dir.path(), "mv media away; mkdir media; echo y > media/y");
+    let proof = capture.after.settle(TreeCounts { files: 1, bytes: 2, errors: 0 });
+    assert_eq!((proof.complete, proof.findings[0].id.as_str()), (false, "E0553"));
 }
 
 /// A live and a restored directory, on the same file system or not.
