@@ -32,7 +32,6 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         name: arguments.name,
         at: context.globals.at.clone(),
         location: context.globals.location.clone(),
-        ..DrillOptions::default()
     };
     let report = drill(&session, &options).await?;
     let text = text(&report, context.style);

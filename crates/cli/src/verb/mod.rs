@@ -30,6 +30,7 @@ use recoup_core::ladder::Rung;
 
 /// Every verb.
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "one of them is made, once")]
 pub(crate) enum Verb {
     Init(init::Arguments),
     Check(check::Arguments),
