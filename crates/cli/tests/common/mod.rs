@@ -1,6 +1,8 @@
 //! What the command line tests share: a private world for the real binary.
 #![allow(
     dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
     clippy::disallowed_methods,
     reason = "each test file uses its part; tests touch the world"
 )]
