@@ -3,6 +3,7 @@
     dead_code,
     unreachable_pub,
     clippy::print_stdout,
+    clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "each test file uses its part; tests touch the world"
 )]
