@@ -79,7 +79,7 @@ pub fn run(args: Vec<OsString>) -> u8 {
         Ending::Answer(answer) => write(&answer, format, context.style),
         Ending::Error(e) if is_engine => fail(&e, exit::of_repo_error(&e), kind, format, style),
         Ending::Error(e) => fail(&e, exit::of_error(&e), kind, format, style),
-        Ending::Cancelled => cancelled(kind, format),
+        Ending::Cancelled => cancelled(kind, format, context.resume()),
     }
 }
 
@@ -145,16 +145,22 @@ fn fail(error: &Error, code: u8, kind: &str, format: Format, style: Style) -> u8
     code
 }
 
-fn cancelled(kind: &str, format: Format) -> u8 {
-    let _ = writeln!(std::io::stderr().lock(), "stopped; nothing that was complete before is touched");
+/// Ctrl-C: what has a journal can be resumed, and the last line says how.
+fn cancelled(kind: &str, format: Format, resume: Option<String>) -> u8 {
+    let code = if resume.is_some() { exit::RESUMABLE } else { exit::CANCELLED };
+    let mut err = std::io::stderr().lock();
+    let _ = writeln!(err, "stopped; nothing that was complete before is touched");
+    if let Some(command) = &resume {
+        let _ = writeln!(err, "go on with:\n{command}");
+    }
     if matches!(format, Format::Json | Format::Jsonl) {
         let doc = json!({
-            "schema": "recoup/1", "kind": kind, "event": "result", "outcome": "unknown",
-            "code": exit::CANCELLED, "findings": [],
+            "schema": "recoup/1", "kind": kind, "event": "result", "outcome": "unknown", "code": code,
+            "findings": [], "resume": resume,
         });
         let _ = writeln!(std::io::stdout().lock(), "{doc}");
     }
-    exit::CANCELLED
+    code
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use recoup_ops::env::Variables;
 use recoup_ops::session::Session;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Options that every verb takes, before or after its name.
 #[derive(Args, Clone, Debug)]
@@ -74,6 +74,23 @@ pub(crate) struct Globals {
     pub(crate) no_color: Option<String>,
 }
 
+/// Remembers the command that goes on after an interruption, and hands every event on.
+pub(crate) struct Remembering {
+    inner: Arc<dyn Sink>,
+    resume: Arc<Mutex<Option<String>>>,
+}
+
+impl Sink for Remembering {
+    fn emit(&self, event: Event) {
+        if let Event::Checkpoint { stage, message } = &event
+            && stage == "resume"
+        {
+            *self.resume.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.clone());
+        }
+        self.inner.emit(event);
+    }
+}
+
 /// The global options and the world.
 pub(crate) struct Context {
     /// As given on the command line.
@@ -82,6 +99,7 @@ pub(crate) struct Context {
     pub(crate) env: Env,
     /// Colour on standard output.
     pub(crate) style: Style,
+    resume: Arc<Mutex<Option<String>>>,
 }
 
 impl Context {
@@ -90,8 +108,10 @@ impl Context {
         let no_color = globals.no_color.is_some();
         let style = Style::stdout(globals.color, no_color);
         let quiet = recoup_ops::env::real(Arc::new(Silent));
-        let events = sink(&globals, &quiet, Style::stderr(globals.color, no_color));
-        Context { globals, env: Env { events, ..quiet }, style }
+        let inner = sink(&globals, &quiet, Style::stderr(globals.color, no_color));
+        let resume = Arc::default();
+        let events = Arc::new(Remembering { inner, resume: Arc::clone(&resume) });
+        Context { globals, env: Env { events, ..quiet }, style, resume }
     }
 
     /// How the configuration is found.
@@ -118,6 +138,11 @@ impl Context {
             self.env.emit(Event::Finding(warning.finding()));
         }
         Ok(session)
+    }
+
+    /// The command that goes on with what this run has begun, if there is such a thing by now.
+    pub(crate) fn resume(&self) -> Option<String> {
+        self.resume.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a person can be asked.
