@@ -1,5 +1,10 @@
 //! The engine as a whole: crashes, faults, hostile repositories, and stock restic next to it.
-#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "test code may touch the world")]
+#![allow(
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "test code may touch the world"
+)]
 
 mod kit;
 
