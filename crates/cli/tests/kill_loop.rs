@@ -1,7 +1,12 @@
 //! Random SIGKILLs during `recoup repo backup` of a tree that changes meanwhile. No completed
 //! snapshot is lost, the next run needs no help, and stock restic checks the result clean.
 //! 20 kills by default, 200 with `RECOUP_TEST_FULL=1`.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "tests touch the world")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "tests touch the world"
+)]
 
 mod common;
 

@@ -1,5 +1,10 @@
 //! The configuration file: what is accepted, what is refused, and how it is said.
-#![allow(missing_docs, clippy::disallowed_methods, clippy::unwrap_used, reason = "test code may touch the world")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "test code may touch the world"
+)]
 
 use recoup_core::Kind;
 use recoup_ops::config::{LoadOptions, Loaded, effective, load, parse, schema};
@@ -154,7 +159,8 @@ fn a_literal_secret_is_refused_and_not_shown() {
 
 #[test]
 fn names_must_refer_to_something() {
-    let text = with("class = \"critical\"", "class = \"critcal\"").replace("checks = [\"orders\"]", "checks = [\"order\"]");
+    let text = with("class = \"critical\"", "class = \"critcal\"")
+        .replace("checks = [\"orders\"]", "checks = [\"order\"]");
     insta::assert_snapshot!(excerpt(&text));
 }
 
@@ -195,7 +201,11 @@ fn every_kind_of_mistake_has_its_code() {
         ("from = \"rotate\"", "from = \"moon\"", "E0106"),
         ("labels = [\"pii\"", "labels = [\"secrte\"", "E0104"),
         ("path = \"media/\"", "path = \"media\\u0000\"", "E0104"),
-        ("password = { file = \"~/.config/recoup/shop.password\" }", "password = { literal = \"x\" }", "E0112"),
+        (
+            "password = { file = \"~/.config/recoup/shop.password\" }",
+            "password = { literal = \"x\" }",
+            "E0112",
+        ),
     ];
     for (line, other, code) in cases {
         let error = read(&with(line, other)).expect_err(other);
@@ -222,7 +232,8 @@ fn the_nearest_file_wins_and_the_overlay_goes_over_it() {
     let dir = tempfile::tempdir().unwrap();
     let inner = dir.path().join("a/b");
     std::fs::create_dir_all(&inner).unwrap();
-    let options = |start: &Path| LoadOptions { start: start.into(), variables: variables(), ..LoadOptions::default() };
+    let options =
+        |start: &Path| LoadOptions { start: start.into(), variables: variables(), ..LoadOptions::default() };
     assert_eq!(load(&options(&inner)).unwrap_err().stable_code(), Some("E0100"));
 
     std::fs::write(

@@ -10,7 +10,9 @@ use serde_json::json;
 
 /// The configuration: what is in force, and its schema.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  recoup config show --origin\n  recoup config schema > recoup.schema.json")]
+#[command(
+    after_help = "Examples:\n  recoup config show --origin\n  recoup config schema > recoup.schema.json"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,

@@ -11,7 +11,9 @@ use std::path::PathBuf;
 
 /// The declared schedules as systemd units or cron lines.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  recoup export systemd --write /etc/systemd/system\n  recoup export cron | crontab -")]
+#[command(
+    after_help = "Examples:\n  recoup export systemd --write /etc/systemd/system\n  recoup export cron | crontab -"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -70,7 +72,11 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> Result<Answer> {
             for unit in &units {
                 match &a.write {
                     Some(dir) => {
-                        recoup_store::local::durable::write(&dir.join(&unit.name), unit.text.as_bytes(), 0o644)?;
+                        recoup_store::local::durable::write(
+                            &dir.join(&unit.name),
+                            unit.text.as_bytes(),
+                            0o644,
+                        )?;
                         text.push_str(&format!("wrote {}\n", unit.name));
                     }
                     None => text.push_str(&format!("# {}\n{}\n", unit.name, unit.text)),

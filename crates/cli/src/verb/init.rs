@@ -121,7 +121,12 @@ fn asked(so_far: &str, module: &str) -> std::io::Result<bool> {
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }
 
-async fn sheet_with_secret(look: &Look, written: &Written, variables: &Variables, context: &Context) -> Result<()> {
+async fn sheet_with_secret(
+    look: &Look,
+    written: &Written,
+    variables: &Variables,
+    context: &Context,
+) -> Result<()> {
     let mut options = context.load_options()?;
     options.start.clone_from(&look.project);
     let session = Session::open(&options, &context.env)?;

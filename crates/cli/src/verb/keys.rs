@@ -15,7 +15,9 @@ use std::path::PathBuf;
 
 /// The recovery sheet, and the word that it is stored away.
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  recoup keys sheet | lp\n  recoup keys sheet --with-secret --write sheet.txt\n  recoup keys confirm")]
+#[command(
+    after_help = "Examples:\n  recoup keys sheet | lp\n  recoup keys sheet --with-secret --write sheet.txt\n  recoup keys confirm"
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     verb: Verb,

@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn a_reused_number_is_told_by_its_start() {
         let env = recoup_testkit::env::real();
-        let mut other = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut other =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let mut lock = LockFile { pid: i64::from(other.id()), ..LockFile::new(&env, false) };
         lock.time.at = Timestamp::from_second(1_000_000_000).unwrap();
         assert!(is_provably_dead(&lock, &env), "the process is younger than the lock, and no backup tool");

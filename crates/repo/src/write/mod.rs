@@ -62,7 +62,13 @@ pub struct WriteOptions {
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        WriteOptions { dry_run: false, with_atime: false, lock_wait: Duration::ZERO, threads: None, uploads: 2 }
+        WriteOptions {
+            dry_run: false,
+            with_atime: false,
+            lock_wait: Duration::ZERO,
+            threads: None,
+            uploads: 2,
+        }
     }
 }
 

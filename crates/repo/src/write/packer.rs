@@ -141,8 +141,7 @@ mod tests {
         let full =
             (0..30_000_u32).find_map(|n| add(&packer, &key, BlobKind::Data, &n.to_le_bytes())).unwrap();
         assert_eq!(full.entries().len(), BLOBS_MAX);
-        let full =
-            (0..40_u8).find_map(|n| add(&packer, &key, BlobKind::Tree, &vec![n; 1 << 20])).unwrap();
+        let full = (0..40_u8).find_map(|n| add(&packer, &key, BlobKind::Tree, &vec![n; 1 << 20])).unwrap();
         assert!(full.len() >= TREE_BYTES && full.len() < 2 * TREE_BYTES);
     }
 }
