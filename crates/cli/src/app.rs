@@ -108,7 +108,7 @@ async fn race(
             Some(span) => tokio::time::timeout(span.0, work).await.unwrap_or_else(|_| {
                 Err(Error::new(recoup_core::Kind::TimedOut, "finish within --timeout")
                     .with("timeout", span)
-                    .code("E0831"))
+                    .code("E0802"))
             }),
         }
     };

@@ -11,7 +11,7 @@ pub(super) const CODES: &[Code] = &[
         next: "Give -r DIR and --password-file FILE, or set RESTIC_REPOSITORY and RESTIC_PASSWORD_FILE.",
     },
     Code {
-        code: "E0831",
+        code: "E0802",
         title: "the time given with --timeout was not enough",
         meaning: "The command was stopped when the time was over. It was not waiting for an answer of yours.",
         effect: "What was complete before is untouched; what this command had begun may be half done and is either ignored or taken up by the next run.",
@@ -23,13 +23,6 @@ pub(super) const CODES: &[Code] = &[
         meaning: "Repositories in a local directory are supported so far. S3, SFTP, REST and rclone are not part of this version.",
         effect: "Nothing was read or written.",
         next: "Mount the place, or copy the repository to a directory; its format is restic's, so restic can reach it too.",
-    },
-    Code {
-        code: "E0831",
-        title: "the time given with --timeout is over",
-        meaning: "The command did not finish within the time you allowed.",
-        effect: "What was complete before stays complete. Nothing half-done counts.",
-        next: "Run it again with more time, or look at what was slow with -v.",
     },
     Code {
         code: "E0807",
