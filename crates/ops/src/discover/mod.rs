@@ -1,8 +1,8 @@
 //! `recoup init`: what data does this project have, and what would a first contract for it look like?
 //!
-//! Facts come in tiers. Tier 0 reads files inside the project and runs nothing ([`look`]). Tier 1
+//! Facts come in tiers. Tier 0 reads files inside the project and runs nothing ([`look()`]). Tier 1
 //! imports the settings in the project's own interpreter and needs consent ([`import`]). Every fact
-//! carries its tier and the line it came from. [`propose`] turns facts into a commented recoup.toml,
+//! carries its tier and the line it came from. [`propose()`] turns facts into a commented recoup.toml,
 //! and [`write()`] writes it once; it never overwrites.
 
 pub mod look;

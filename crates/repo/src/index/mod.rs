@@ -1,6 +1,6 @@
 //! The index: which blob lies where (restic design, Indexing).
 //!
-//! [`file`] is one index file as bytes; [`table`] is all of them in memory, checked against the packs
+//! [`mod@file`] is one index file as bytes; [`table`] is all of them in memory, checked against the packs
 //! that are really there; [`load`] reads them from a store and mends what is missing or damaged from
 //! the headers of the packs.
 

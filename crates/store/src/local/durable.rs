@@ -32,7 +32,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 /// Writes `bytes` to `path`, which must not exist.
 ///
 /// # Errors
-/// `Kind::Exists` if the name is taken; otherwise as [`write`].
+/// `Kind::Exists` if the name is taken; otherwise as [`write()`].
 pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     put(path, bytes, mode, Taken::Refuse)
 }
