@@ -1,5 +1,5 @@
 //! Exit codes of the real binary when something is wrong: restic's for `recoup repo`, recoup's own otherwise.
-#![allow(missing_docs, clippy::disallowed_methods, reason = "tests touch the world")]
+#![allow(clippy::unwrap_used, missing_docs, clippy::disallowed_methods, reason = "tests touch the world")]
 
 mod common;
 

@@ -1,5 +1,5 @@
 //! The verbs through the real binary: the whole way, exit codes, interruptions, and no secret anywhere.
-#![allow(missing_docs, clippy::disallowed_methods, reason = "tests touch the world")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods, reason = "tests touch the world")]
 
 mod common;
 
