@@ -43,7 +43,7 @@ fn killed_backups_lose_nothing_that_was_complete() {
             write_random(&kept.join(name), &mut rng, 600_000);
         }
         let state = contents(&kept);
-        let wait = whole_run.mul_f64(rng.random_range(0.0..1.3));
+        let wait = whole_run.mul_f64(rng.random_range(0.0..2.5));
         match backup_and_kill(&world, &churn, wait, rng.random()) {
             None => killed += 1,
             Some(snapshot) => drop(completed.insert(snapshot, state)),
