@@ -20,57 +20,66 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Globals {
     /// Work as if started in DIR.
-    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true, env = "RECOUP_DIRECTORY")]
+    #[arg(
+        short = 'C',
+        long = "directory",
+        value_name = "DIR",
+        global = true,
+        hide_env_values = true,
+        env = "RECOUP_DIRECTORY"
+    )]
     pub(crate) directory: Option<PathBuf>,
     /// Read this configuration file instead of the nearest recoup.toml.
-    #[arg(long, value_name = "FILE", global = true, env = "RECOUP_CONFIG")]
+    #[arg(long, value_name = "FILE", global = true, hide_env_values = true, env = "RECOUP_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Lay recoup.NAME.toml over the configuration.
-    #[arg(long = "env", value_name = "NAME", global = true, env = "RECOUP_ENV")]
+    #[arg(long = "env", value_name = "NAME", global = true, hide_env_values = true, env = "RECOUP_ENV")]
     pub(crate) environment: Option<String>,
     /// Use only this location.
-    #[arg(long, value_name = "NAME", global = true, env = "RECOUP_LOCATION")]
+    #[arg(long, value_name = "NAME", global = true, hide_env_values = true, env = "RECOUP_LOCATION")]
     pub(crate) location: Option<String>,
     /// The moment that is meant: RFC 3339, "today 14:02", latest, before POINT.
-    #[arg(long, value_name = "MOMENT", global = true, env = "RECOUP_AT")]
+    #[arg(long, value_name = "MOMENT", global = true, hide_env_values = true, env = "RECOUP_AT")]
     pub(crate) at: Option<String>,
     /// The form of the result on standard output.
     #[arg(
         long,
         value_name = "FORM",
         global = true,
+        hide_env_values = true,
         env = "RECOUP_OUTPUT",
         default_value = "text",
         value_enum
     )]
     pub(crate) output: Format,
     /// Show no progress, only the result.
-    #[arg(short, long, global = true, env = "RECOUP_QUIET")]
+    #[arg(short, long, global = true, hide_env_values = true, env = "RECOUP_QUIET")]
     pub(crate) quiet: bool,
     /// Say more; may be given twice.
-    #[arg(short, long, action = ArgAction::Count, global = true, env = "RECOUP_VERBOSE")]
+    #[arg(short, long, action = ArgAction::Count, global = true, hide_env_values = true, env = "RECOUP_VERBOSE")]
     pub(crate) verbose: u8,
     /// When to colour; NO_COLOR is honoured.
     #[arg(
         long,
         value_name = "WHEN",
         global = true,
+        hide_env_values = true,
         env = "RECOUP_COLOR",
         default_value = "auto",
         value_enum
     )]
     pub(crate) color: ColorChoice,
     /// Never draw progress bars.
-    #[arg(long, global = true, env = "RECOUP_NO_PROGRESS")]
+    #[arg(long, global = true, hide_env_values = true, env = "RECOUP_NO_PROGRESS")]
     pub(crate) no_progress: bool,
     /// Never ask; what would be asked is an error instead.
-    #[arg(long, global = true, env = "RECOUP_NO_INPUT")]
+    #[arg(long, global = true, hide_env_values = true, env = "RECOUP_NO_INPUT")]
     pub(crate) no_input: bool,
     /// Give up after this long, as in 30m.
-    #[arg(long, value_name = "DURATION", global = true, env = "RECOUP_TIMEOUT")]
+    #[arg(long, value_name = "DURATION", global = true, hide_env_values = true, env = "RECOUP_TIMEOUT")]
     pub(crate) timeout: Option<Span>,
     /// Set by NO_COLOR, whatever its value.
-    #[arg(long = "no-color", hide = true, global = true, env = "NO_COLOR", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long = "no-color", hide = true, global = true, hide_env_values = true, env = "NO_COLOR", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) no_color: Option<String>,
 }
 

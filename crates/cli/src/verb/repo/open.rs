@@ -20,16 +20,36 @@ use std::sync::Arc;
 #[command(next_help_heading = "Repository options")]
 pub(crate) struct Options {
     /// The repository: a directory, or local:DIR.
-    #[arg(short, long, value_name = "REPO", global = true, env = "RESTIC_REPOSITORY")]
+    #[arg(
+        short,
+        long,
+        value_name = "REPO",
+        global = true,
+        hide_env_values = true,
+        env = "RESTIC_REPOSITORY"
+    )]
     repo: Option<String>,
     /// Read the repository's name from FILE.
-    #[arg(long, value_name = "FILE", global = true, env = "RESTIC_REPOSITORY_FILE")]
+    #[arg(long, value_name = "FILE", global = true, hide_env_values = true, env = "RESTIC_REPOSITORY_FILE")]
     repository_file: Option<PathBuf>,
     /// Read the password from FILE; RESTIC_PASSWORD also works.
-    #[arg(short = 'p', long, value_name = "FILE", global = true, env = "RESTIC_PASSWORD_FILE")]
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "FILE",
+        global = true,
+        hide_env_values = true,
+        env = "RESTIC_PASSWORD_FILE"
+    )]
     password_file: Option<String>,
     /// Run COMMAND and take its output as the password.
-    #[arg(long, value_name = "COMMAND", global = true, env = "RESTIC_PASSWORD_COMMAND")]
+    #[arg(
+        long,
+        value_name = "COMMAND",
+        global = true,
+        hide_env_values = true,
+        env = "RESTIC_PASSWORD_COMMAND"
+    )]
     password_command: Option<String>,
     /// The same as --output json.
     #[arg(long, global = true)]
