@@ -211,3 +211,31 @@ fn until_resumable(world: &World, project: &Path) -> (Child, String) {
     assert!(!name.is_empty(), "the restore never said how to resume it");
     (child, name)
 }
+
+#[test]
+fn a_drill_on_a_host_that_cannot_isolate_ends_with_3_and_is_no_pass() {
+    let world = World::new();
+    let project = with_point(&world, 1000);
+    let file = project.join("recoup.toml");
+    let text =
+        fs::read_to_string(&file).unwrap().replace("level = \"rehydrated\"", "level = \"application\"");
+    let service = "\n[service.web]\nneeds = [\"db\"]\ndrill = { start = [\"python3\", \"-m\", \"http.server\", \"8123\"], \
+                   health = { http = \"http://127.0.0.1:8123/\", within = \"10s\" } }\n";
+    fs::write(&file, text + service).unwrap();
+    // A user namespace in which no mount namespace may be made.
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "sh", "-c"])
+        .arg("echo 0 > /proc/sys/user/max_mnt_namespaces; exec \"$0\" -C \"$1\" drill --output json")
+        .arg(common::recoup_binary())
+        .arg(&project)
+        .env("HOME", world.dir.path())
+        .env("RECOUP_STATE_DIR", world.path("state"))
+        .env_remove("RECOUP_CONFIG")
+        .stdin(Stdio::null());
+    let report = Ran::of(&mut command).expect_code(3).json();
+    assert_eq!(report["outcome"], "unknown", "{report:#}");
+    assert!(report["level"].is_null() || report["level"] == "rehydrated", "{report:#}");
+    let checks = report["not_run"].as_array().unwrap();
+    assert!(checks.iter().any(|c| c["check"] == "application"), "{report:#}");
+}

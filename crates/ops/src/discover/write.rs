@@ -252,7 +252,7 @@ fn location(out: &mut String, proposal: &Proposal) {
     );
     out.push_str(&format!("[location.local]\nkind = \"local\"\npath = {}\n", quote(&proposal.location)));
     out.push_str("failure_domain = \"this-machine\"\n");
-    out.push_str("\n# The key to everything. Print `recoup keys kit` and store it away from here.\n");
+    out.push_str("\n# The key to everything. Print `recoup keys sheet` and store it away from here.\n");
     out.push_str(&format!("[keys]\npassword = {{ file = {} }}\n", quote(&proposal.password)));
 }
 
