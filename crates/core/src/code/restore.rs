@@ -283,4 +283,11 @@ pub(super) const CODES: &[Code] = &[
         effect: "They are not listed as points. Their data stays in the repository until it is forgotten.",
         next: "Nothing is needed. `recoup repo forget` removes them when you choose.",
     },
+    Code {
+        code: "R0118",
+        title: "processes of other users could not be looked at",
+        meaning: "Before the switch recoup looks which processes have the live data open. Only root may look into those of other users.",
+        effect: "Nobody that can be seen has the data open. A process of another user that has would go on with the old data.",
+        next: "Run promote as root, or make sure yourself that no other user's process has the data open.",
+    },
 ];

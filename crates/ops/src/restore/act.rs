@@ -180,7 +180,14 @@ impl<'a> RestoreActor<'a> {
             "nobody that can be seen has it open; {} processes of other users cannot",
             holding.unseen
         );
-        Ok(Acted::pass(message))
+        let finding = Finding::new(
+            "R0118",
+            Severity::Warning,
+            self.session.config().address(source),
+            message.clone(),
+            "run promote as root, or make sure yourself that no other user's process has the data open",
+        );
+        Ok(Acted { findings: vec![finding], ..Acted::pass(message) })
     }
 
     async fn command(

@@ -157,6 +157,24 @@ async fn row_021_a_real_full_disk() {
     assert_eq!(kit::restore_complaint(&repo, one.tree, &small.flat()).await, "");
     kit::backup(&repo, &Tree::new().file("b", "y"), None).await.unwrap();
     assert_eq!(kit::serious(&repo).await, Vec::<String>::new());
+
+    // Not one byte left: a backup ends, and what makes room still works.
+    fill(disk.path());
+    let error = kit::backup(&repo, &large, None).await.unwrap_err();
+    assert_eq!(error.stable_code(), Some("E0401"), "{error:?}");
+    fill(disk.path());
+    let ids: Vec<_> = repo.snapshots().await.unwrap().snapshots.into_iter().map(|(id, _)| id).collect();
+    let gone = recoup_repo::forget::forget(&repo, &ids[..1], Default::default()).await.unwrap();
+    assert_eq!(gone.removed, ids[..1]);
+}
+
+/// Leaves no room on the disk of `dir`.
+fn fill(dir: &std::path::Path) {
+    use std::io::Write;
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("filler")).unwrap();
+    for bytes in [1 << 16, 1 << 12, 1] {
+        while file.write_all(&vec![1; bytes]).is_ok() {}
+    }
 }
 
 /// Every class of place in a pack: the first IV, the first byte of content, a MAC, the middle, the

@@ -20,6 +20,10 @@ pub const NO_SPACE: &str = "E0401";
 /// How every temporary name starts.
 const TEMPORARY: &str = ".recoup-tmp-";
 
+/// Room that [`super::Local`] keeps for the moment when the disk is full. Never listed, like all
+/// temporary names.
+pub(super) const RESERVE: &str = ".recoup-tmp-reserve";
+
 /// Writes `bytes` to `path` with the permission bits `mode`, replacing what is there in one step.
 ///
 /// # Errors
