@@ -5,6 +5,7 @@
 //! (fault row 146).
 
 use recoup_core::{Error, Kind, Result};
+use std::cell::RefCell;
 use std::io::Read;
 use zstd::bulk;
 
@@ -66,15 +67,33 @@ pub fn decompress_exact(packed: &[u8], claimed: u64, max: u64) -> Result<Vec<u8>
             return Err(corrupt(&format!("it claims {claimed} bytes and holds {told}")));
         }
         let mut out = Vec::with_capacity(told);
-        let mut decoder =
-            bulk::Decompressor::new().map_err(|cause| Error::bug("set up zstd").caused_by(cause))?;
-        decoder
-            .decompress_to_buffer(packed, &mut out)
-            .map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))?;
+        DECODER.with_borrow_mut(|decoder| decompress(decoder, packed, &mut out))?;
         return exactly(out, claimed);
     }
     // a frame without a content size, as a streaming encoder writes it
     exactly(stream(packed, claimed)?, claimed)
+}
+
+thread_local! {
+    /// Setting a decoder up takes longer than reading a small blob, so every thread keeps one.
+    static DECODER: RefCell<Option<bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn decompress(
+    kept: &mut Option<bulk::Decompressor<'static>>,
+    packed: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let mut decoder = match kept.take() {
+        Some(decoder) => decoder,
+        None => bulk::Decompressor::new().map_err(|cause| Error::bug("set up zstd").caused_by(cause))?,
+    };
+    // One that failed is not used again.
+    decoder
+        .decompress_to_buffer(packed, out)
+        .map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))?;
+    *kept = Some(decoder);
+    Ok(())
 }
 
 /// Decompresses `packed` to at most `max` bytes.
