@@ -5,7 +5,7 @@ use super::run::lock;
 use crate::blob::{BlobHandle, BlobKind};
 use crate::crypto::MasterKey;
 use crate::limits::Limits;
-use crate::pack::{Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length, open_blob};
+use crate::pack::{BlobOpener, Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length};
 use recoup_core::env::Env;
 use recoup_core::{Error, Kind, Result};
 use std::sync::Mutex;
@@ -82,9 +82,9 @@ fn verify(pack: &Pack, key: &MasterKey, limits: &Limits) -> Result<()> {
     if decode_header(key, header, size)? != pack.entries {
         return Err(differs("compare its header with what was put in"));
     }
+    let mut opener = BlobOpener::default();
     for entry in &pack.entries {
-        let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
-        open_blob(key, entry, sealed, limits)?;
+        opener.open(key, entry, &pack.bytes[entry.offset as usize..entry.end() as usize], limits)?;
     }
     Ok(())
 }
