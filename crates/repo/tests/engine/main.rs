@@ -14,3 +14,5 @@ mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
+mod rotation;
+mod transfer;
