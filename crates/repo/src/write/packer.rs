@@ -32,12 +32,32 @@ impl Packer {
         stored: &[u8],
         uncompressed: Option<usize>,
     ) -> Result<Option<PackBuilder>> {
+        self.put(env, blob, |pack| pack.add(key, env, blob, stored, uncompressed))
+    }
+
+    /// Puts a blob that is sealed with our key already.
+    pub(super) fn add_sealed(
+        &self,
+        env: &Env,
+        blob: BlobHandle,
+        sealed: &[u8],
+        uncompressed: Option<u32>,
+    ) -> Result<Option<PackBuilder>> {
+        self.put(env, blob, |pack| pack.add_sealed(blob, sealed, uncompressed))
+    }
+
+    fn put(
+        &self,
+        env: &Env,
+        blob: BlobHandle,
+        add: impl FnOnce(&mut PackBuilder) -> Result<()>,
+    ) -> Result<Option<PackBuilder>> {
         let (slot, target) = match blob.kind {
             BlobKind::Data => (&self.data[usize::from(env.random::<1>()[0] & 1)], DATA_BYTES),
             BlobKind::Tree => (&self.tree, TREE_BYTES),
         };
         let mut pack = lock(slot);
-        pack.add(key, env, blob, stored, uncompressed)?;
+        add(&mut pack)?;
         let is_full = pack.len() >= target || pack.entries().len() >= BLOBS_MAX;
         // Memory that is not written to costs nothing; growing step by step would copy every pack.
         Ok(is_full.then(|| std::mem::replace(&mut *pack, PackBuilder::with_capacity(target + target / 8))))

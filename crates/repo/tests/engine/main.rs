@@ -14,4 +14,6 @@ mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
+mod rotation;
 mod state_machine;
+mod transfer;

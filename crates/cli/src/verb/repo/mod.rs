@@ -3,12 +3,20 @@
 
 mod backup;
 mod check;
+mod copy;
+mod diff;
+mod dump;
+mod find;
 mod forget;
 mod init;
+mod key;
 mod ls;
 mod open;
 mod restore;
 mod snapshots;
+mod stats;
+mod stream;
+mod tag;
 mod unlock;
 
 use crate::context::Context;
@@ -42,6 +50,13 @@ enum Verb {
     Check(check::Arguments),
     Forget(forget::Arguments),
     Unlock(unlock::Arguments),
+    Key(key::Arguments),
+    Copy(copy::Arguments),
+    Tag(tag::Arguments),
+    Dump(dump::Arguments),
+    Stats(stats::Arguments),
+    Find(find::Arguments),
+    Diff(diff::Arguments),
 }
 
 impl Arguments {
@@ -61,6 +76,13 @@ impl Arguments {
             Verb::Check(_) => "repo check",
             Verb::Forget(_) => "repo forget",
             Verb::Unlock(_) => "repo unlock",
+            Verb::Key(_) => "repo key",
+            Verb::Copy(_) => "repo copy",
+            Verb::Tag(_) => "repo tag",
+            Verb::Dump(_) => "repo dump",
+            Verb::Stats(_) => "repo stats",
+            Verb::Find(_) => "repo find",
+            Verb::Diff(_) => "repo diff",
         }
     }
 }
@@ -77,5 +99,12 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Check(a) => check::run(a, open, context).await,
         Verb::Forget(a) => forget::run(a, open, context).await,
         Verb::Unlock(a) => unlock::run(a, open, context).await,
+        Verb::Key(a) => key::run(a, open, context).await,
+        Verb::Copy(a) => copy::run(a, open, context).await,
+        Verb::Tag(a) => tag::run(a, open, context).await,
+        Verb::Dump(a) => dump::run(a, open, context).await,
+        Verb::Stats(a) => stats::run(a, open, context).await,
+        Verb::Find(a) => find::run(a, open, context).await,
+        Verb::Diff(a) => diff::run(a, open, context).await,
     }
 }
