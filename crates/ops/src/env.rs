@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rand::{Rng, TryRng};
 use rand::rngs::SysRng;
+use rand::{Rng, TryRng};
 use recoup_core::env::{Clock, Entropy, Env, Host};
 use recoup_core::event::Sink;
 use recoup_core::{Error, Kind, Result};

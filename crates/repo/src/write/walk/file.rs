@@ -199,8 +199,10 @@ impl Walk<'_> {
             let mut queue = self.queue();
             if queue.chunks.len() < threads * WAITING_PER_THREAD {
                 lock(&pieces.0).open += 1;
-                queue.chunks.push(Chunk { bytes: bytes.to_vec(), file: Arc::clone(pieces), nr });
+                let mut room = queue.spare.pop().unwrap_or_default();
                 drop(queue);
+                room.extend_from_slice(bytes);
+                self.queue().chunks.push(Chunk { bytes: room, file: Arc::clone(pieces), nr });
                 self.wake.notify_one();
                 return Ok(());
             }
@@ -210,8 +212,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(super) fn store_chunk(&self, worker: &mut Worker, chunk: Chunk) -> Result<(), Stop> {
+    pub(super) fn store_chunk(&self, worker: &mut Worker, mut chunk: Chunk) -> Result<(), Stop> {
         let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, &chunk.bytes)?;
+        chunk.bytes.clear();
+        self.queue().spare.push(std::mem::take(&mut chunk.bytes));
         let last = {
             let mut state = lock(&chunk.file.0);
             state.ids[chunk.nr] = Some(id);
