@@ -101,11 +101,9 @@ impl Walk<'_> {
         }
         let (content, bytes) = self.cut(worker, &mut *reader, &before)?;
         self.report.with(|report| report.bytes_read += bytes);
-        let after = reader.entry()?;
         // Files that the kernel makes up, as in /proc, say 0 and give more.
         let as_long_as_said = bytes == before.size || before.size == 0;
-        let state = |entry: &Entry| (entry.size, entry.mtime, entry.ctime);
-        let held_still = state(&before) == state(&after) && as_long_as_said;
+        let held_still = before.stamp() == reader.stamp()? && as_long_as_said;
         let entry = Entry { name: file.entry.name.clone(), size: bytes, ..before };
         Ok((entry, content, held_still))
     }
