@@ -54,6 +54,8 @@ pub mod check;
 pub mod forget;
 pub mod write;
 
+pub mod repair;
+
 pub use blob::{BlobHandle, BlobKind};
 pub use id::Id;
 pub use index::Index;

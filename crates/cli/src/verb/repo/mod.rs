@@ -7,6 +7,7 @@ mod forget;
 mod init;
 mod ls;
 mod open;
+mod repair;
 mod restore;
 mod snapshots;
 mod unlock;
@@ -40,6 +41,7 @@ enum Verb {
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Repair(repair::Arguments),
     Forget(forget::Arguments),
     Unlock(unlock::Arguments),
 }
@@ -59,6 +61,7 @@ impl Arguments {
             Verb::Snapshots(_) => "repo snapshots",
             Verb::Ls(_) => "repo ls",
             Verb::Check(_) => "repo check",
+            Verb::Repair(_) => "repo repair",
             Verb::Forget(_) => "repo forget",
             Verb::Unlock(_) => "repo unlock",
         }
@@ -75,6 +78,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Snapshots(a) => snapshots::run(a, open, context).await,
         Verb::Ls(a) => ls::run(a, open, context).await,
         Verb::Check(a) => check::run(a, open, context).await,
+        Verb::Repair(a) => repair::run(a, open, context).await,
         Verb::Forget(a) => forget::run(a, open, context).await,
         Verb::Unlock(a) => unlock::run(a, open, context).await,
     }
