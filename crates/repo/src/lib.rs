@@ -61,6 +61,7 @@ pub mod tally;
 pub mod write;
 
 pub mod copy;
+pub mod repair;
 
 pub use blob::{BlobHandle, BlobKind};
 pub use id::Id;

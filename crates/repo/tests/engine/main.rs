@@ -14,6 +14,7 @@ mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
+mod repair;
 mod rotation;
 mod state_machine;
 mod transfer;

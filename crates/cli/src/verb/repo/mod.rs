@@ -12,6 +12,7 @@ mod init;
 mod key;
 mod ls;
 mod open;
+mod repair;
 mod restore;
 mod snapshots;
 mod stats;
@@ -48,6 +49,7 @@ enum Verb {
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Repair(repair::Arguments),
     Forget(forget::Arguments),
     Unlock(unlock::Arguments),
     Key(key::Arguments),
@@ -74,6 +76,7 @@ impl Arguments {
             Verb::Snapshots(_) => "repo snapshots",
             Verb::Ls(_) => "repo ls",
             Verb::Check(_) => "repo check",
+            Verb::Repair(_) => "repo repair",
             Verb::Forget(_) => "repo forget",
             Verb::Unlock(_) => "repo unlock",
             Verb::Key(_) => "repo key",
@@ -97,6 +100,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Snapshots(a) => snapshots::run(a, open, context).await,
         Verb::Ls(a) => ls::run(a, open, context).await,
         Verb::Check(a) => check::run(a, open, context).await,
+        Verb::Repair(a) => repair::run(a, open, context).await,
         Verb::Forget(a) => forget::run(a, open, context).await,
         Verb::Unlock(a) => unlock::run(a, open, context).await,
         Verb::Key(a) => key::run(a, open, context).await,
