@@ -347,7 +347,7 @@ pub(super) const CODES: &[Code] = &[
         next: "Set the clock of this machine and of the writer. If the snapshot itself is wrong, forget it by its id.",
     },
     Code {
-        code: "E0490",
+        code: "E0496",
         title: "a repair has no place for the originals",
         meaning: "A repair never deletes an original before a copy of it lies in quarantine. This location keeps no objects but those of restic's layout, and no other directory was named.",
         effect: "Nothing was changed.",

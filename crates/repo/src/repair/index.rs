@@ -24,7 +24,7 @@ const READS_AT_ONCE: usize = 8;
 /// needs it to save the blobs.
 ///
 /// # Errors
-/// `Kind::Locked`, E0411; `Kind::Refused`, E0490; as the store says.
+/// `Kind::Locked`, E0411; `Kind::Refused`, E0496; as the store says.
 pub async fn index(repo: &Repository, read_all: bool, options: &RepairOptions) -> Result<Repaired> {
     let guard = lock(repo, options).await?;
     let result = work(repo, read_all, options, guard.as_ref()).await;

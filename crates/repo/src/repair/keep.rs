@@ -18,7 +18,7 @@ pub(super) fn check(repo: &Repository, options: &RepairOptions) -> Result<()> {
     }
     Err(Error::new(Kind::Refused, "repair at a location that keeps no objects but restic's")
         .with("location", repo.store().location())
-        .code("E0490")
+        .code("E0496")
         .effect("nothing was changed"))
 }
 

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The new packs and their index are durable before a damaged pack goes into quarantine.
 ///
 /// # Errors
-/// `Kind::Locked`, E0411; `Kind::Refused`, E0490; `Kind::NotFound`, E0423, for a pack that nobody
+/// `Kind::Locked`, E0411; `Kind::Refused`, E0496; `Kind::NotFound`, E0423, for a pack that nobody
 /// knows; as the store says.
 pub async fn packs(repo: &Repository, wanted: &[Id], options: &RepairOptions) -> Result<Repaired> {
     let guard = lock(repo, options).await?;

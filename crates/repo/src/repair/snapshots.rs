@@ -43,7 +43,7 @@ pub struct SnapshotOptions {
 /// Writes a new snapshot for each that needs something lost. A snapshot that is whole is left alone.
 ///
 /// # Errors
-/// `Kind::Locked`, E0411; `Kind::Refused`, E0490; as the store says.
+/// `Kind::Locked`, E0411; `Kind::Refused`, E0496; as the store says.
 pub async fn snapshots(
     repo: &Repository,
     which: &SnapshotOptions,
