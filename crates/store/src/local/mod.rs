@@ -134,7 +134,7 @@ impl Store for Local {
 
 /// Deleting makes room, but it begins with a lock, and a full disk does not take one. So each location
 /// keeps a little room that is given up for the first lock that finds none (fault row 21).
-const RESERVE_BYTES: usize = 256 * 1024;
+const RESERVE_BYTES: [usize; 3] = [256 * 1024, 64 * 1024, 16 * 1024];
 
 fn put(root: &Path, path: &Path, bytes: &[u8], mode: &Put) -> Result<()> {
     if !is_lock(root, path) {
@@ -158,7 +158,10 @@ fn is_lock(root: &Path, path: &Path) -> bool {
 fn keep_reserve(root: &Path) {
     let reserve = root.join(durable::RESERVE);
     if !reserve.exists() {
-        let _kept = durable::create(&reserve, &[0xa5; RESERVE_BYTES], OBJECT_MODE);
+        // Less than all of it is better than nothing where others took some of the room meanwhile.
+        let _kept = RESERVE_BYTES
+            .iter()
+            .any(|bytes| durable::create(&reserve, &vec![0xa5; *bytes], OBJECT_MODE).is_ok());
     }
 }
 
