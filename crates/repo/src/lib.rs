@@ -52,6 +52,7 @@ pub mod read;
 
 pub mod check;
 pub mod forget;
+pub mod prune;
 pub mod write;
 
 pub use blob::{BlobHandle, BlobKind};

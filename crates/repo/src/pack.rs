@@ -132,6 +132,20 @@ impl PackBuilder {
         Ok(())
     }
 
+    /// Puts a blob that is sealed with the same key already, as it is.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if the pack would grow beyond 4 GiB.
+    pub fn add_sealed(&mut self, handle: BlobHandle, sealed: &[u8], uncompressed: Option<u32>) -> Result<()> {
+        let full = || Error::new(Kind::Refused, "add a blob to a pack of 4 GiB").with("blob", handle);
+        let fit = |n: usize| u32::try_from(n).map_err(|_| full());
+        let (offset, length) = (fit(self.bytes.len())?, fit(sealed.len())?);
+        fit(self.bytes.len().checked_add(sealed.len()).ok_or_else(full)?)?;
+        self.bytes.extend_from_slice(sealed);
+        self.entries.push(PackEntry { handle, offset, length, uncompressed });
+        Ok(())
+    }
+
     /// Both packs in one. They have no blob in common.
     ///
     /// # Errors

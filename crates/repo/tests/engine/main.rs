@@ -14,3 +14,5 @@ mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
+mod prune;
+mod prune_crashes;
