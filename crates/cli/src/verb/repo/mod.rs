@@ -7,6 +7,7 @@ mod forget;
 mod init;
 mod ls;
 mod open;
+mod prune;
 mod restore;
 mod snapshots;
 mod unlock;
@@ -41,6 +42,7 @@ enum Verb {
     Ls(ls::Arguments),
     Check(check::Arguments),
     Forget(forget::Arguments),
+    Prune(prune::Arguments),
     Unlock(unlock::Arguments),
 }
 
@@ -60,6 +62,7 @@ impl Arguments {
             Verb::Ls(_) => "repo ls",
             Verb::Check(_) => "repo check",
             Verb::Forget(_) => "repo forget",
+            Verb::Prune(_) => "repo prune",
             Verb::Unlock(_) => "repo unlock",
         }
     }
@@ -76,6 +79,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Ls(a) => ls::run(a, open, context).await,
         Verb::Check(a) => check::run(a, open, context).await,
         Verb::Forget(a) => forget::run(a, open, context).await,
+        Verb::Prune(a) => prune::run(a, open, context).await,
         Verb::Unlock(a) => unlock::run(a, open, context).await,
     }
 }
