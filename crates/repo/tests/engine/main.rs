@@ -16,3 +16,4 @@ mod hostile;
 mod opening;
 mod prune;
 mod prune_crashes;
+mod prune_schedules;
