@@ -16,4 +16,5 @@ mod hostile;
 mod opening;
 mod prune;
 mod prune_crashes;
+mod prune_plan;
 mod prune_schedules;
