@@ -92,7 +92,7 @@ fn limits_are_kept_and_small_packs_merged() {
     assert_eq!(with(Unused::Bytes(0), Some(9 << 20)), (1, 4));
     let small = (0..10).map(|n| pack(n, PackState::Live, &[2 * n], 100)).collect();
     let facts = Facts::new(small);
-    let merged = plan(&facts, &vec![true; 10], &goals()).unwrap();
+    let merged = plan(&facts, &[true; 10], &goals()).unwrap();
     assert!(merged.actions.iter().all(|action| *action == Action::Repack));
 }
 

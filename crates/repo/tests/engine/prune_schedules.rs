@@ -42,7 +42,7 @@ fn draw(random: &SeededEntropy) -> u64 {
 }
 
 impl Slow {
-    fn new(inner: &Memory, seed: u64) -> Arc<dyn Store> {
+    fn over(inner: &Memory, seed: u64) -> Arc<dyn Store> {
         let random = SeededEntropy::new(seed);
         let most_ms = [3, 40, 400][draw(&random) as usize % 3];
         Arc::new(Slow { inner: inner.clone(), random, most_ms })
@@ -141,7 +141,7 @@ fn allowed<T>(result: Result<T>, what: &str) -> Option<T> {
 async fn writer(memory: Memory, tree: Tree, seed: u64) -> Option<(Id, Flat)> {
     use recoup_repo::Snapshot;
     use recoup_repo::write::{WriteOptions, Writer};
-    let repo = kit::open(Slow::new(&memory, seed), &real()).await.unwrap();
+    let repo = kit::open(Slow::over(&memory, seed), &real()).await.unwrap();
     let options = WriteOptions {
         threads: Some(1),
         uploads: 1,
@@ -157,7 +157,7 @@ async fn writer(memory: Memory, tree: Tree, seed: u64) -> Option<(Id, Flat)> {
 }
 
 async fn pruner(memory: Memory, seed: u64) -> bool {
-    let repo = kit::open(Slow::new(&memory, seed), &real()).await.unwrap();
+    let repo = kit::open(Slow::over(&memory, seed), &real()).await.unwrap();
     let keep_delete = Duration::from_secs(if seed.is_multiple_of(2) { 0 } else { 3600 });
     let max_unused = if seed.is_multiple_of(3) { Unused::Unlimited } else { Unused::Bytes(0) };
     let lock_wait = Duration::from_secs(if seed.is_multiple_of(5) { 0 } else { 3600 });
@@ -174,7 +174,7 @@ async fn schedule(start: &Start, seed: u64) -> (usize, usize) {
     let forgetter = {
         let (memory, seed) = (memory.clone(), next());
         async move {
-            let repo = kit::open(Slow::new(&memory, seed), &real()).await.unwrap();
+            let repo = kit::open(Slow::over(&memory, seed), &real()).await.unwrap();
             let options = ForgetOptions { lock_wait: Duration::from_secs(60), ..ForgetOptions::default() };
             allowed(forget(&repo, &[forgotten], options).await, "forget").is_some()
         }
