@@ -1,5 +1,5 @@
 # Two commands do all set-up on a bare Debian 12 machine with Rust and Python.
-.PHONY: demo test fmt docs tidy clean-demo
+.PHONY: demo test bench fmt docs tidy clean-demo
 
 demo: ## the main job, on a small shop: back up, drill, lose data, get it back
 	@tools/setup demo
@@ -9,6 +9,11 @@ demo: ## the main job, on a small shop: back up, drill, lose data, get it back
 test: ## everything that must hold
 	@tools/setup test
 	@tools/test
+
+bench: ## recoup beside restic, rustic and borg on the same data; SCALE=small for a quick look
+	@tools/setup bench
+	@cargo build --locked --release --package recoup
+	@tools/bench
 
 fmt: ## format what is ours
 	cargo fmt --all

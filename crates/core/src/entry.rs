@@ -79,6 +79,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What changes when somebody writes to the file.
+    pub fn stamp(&self) -> Stamp {
+        Stamp { size: self.size, mtime: self.mtime, ctime: self.ctime }
+    }
+
     /// A plain entry of `kind` with mode `mode`, owned by nobody in particular, dated `time`.
     pub fn plain(name: NodeName, kind: EntryKind, mode: u32, time: Timestamp) -> Self {
         Entry {
@@ -170,6 +175,14 @@ pub trait FileReader: Read + Send {
     /// As the operating system says.
     fn entry(&self) -> Result<Entry>;
 
+    /// What changes when somebody writes to the file, now.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn stamp(&self) -> Result<Stamp> {
+        self.entry().map(|entry| entry.stamp())
+    }
+
     /// How many bytes from the current position on are a hole; 0 if data comes next or the file
     /// system cannot tell.
     ///
@@ -184,6 +197,17 @@ pub trait FileReader: Read + Send {
     /// # Errors
     /// As the operating system says.
     fn skip(&mut self, bytes: u64) -> Result<()>;
+}
+
+/// What changes when somebody writes to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Length in bytes.
+    pub size: u64,
+    /// Of the last change of the content.
+    pub mtime: Timestamp,
+    /// Of the last change of anything.
+    pub ctime: Timestamp,
 }
 
 /// Where a restored tree goes. A directory is created before what it holds and finished after it.

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use rand::TryRng;
 use rand::rngs::SysRng;
+use rand::{Rng, TryRng};
 use recoup_core::env::{Clock, Entropy, Env, Host};
 use recoup_core::event::Sink;
 use recoup_core::{Error, Kind, Result};
@@ -138,11 +138,21 @@ impl Clock for RealClock {
     }
 }
 
+/// Keys come from the operating system. What is needed for every blob (IVs, which pack it goes to) comes
+/// from a generator of the thread that the operating system seeds again and again, since a call of the
+/// kernel for each takes longer than sealing a small blob.
 struct SystemEntropy;
+
+/// The longest request that is no key.
+const FREQUENT_BYTES_MAX: usize = 16;
 
 impl Entropy for SystemEntropy {
     #[allow(clippy::expect_used, reason = "going on without randomness would make guessable keys")]
     fn fill(&self, out: &mut [u8]) {
+        if out.len() <= FREQUENT_BYTES_MAX {
+            rand::rng().fill_bytes(out);
+            return;
+        }
         // Invariant: Linux since 3.17 has getrandom(2), which does not fail once it was seeded.
         SysRng.try_fill_bytes(out).expect("the operating system gives randomness");
     }

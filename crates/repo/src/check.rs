@@ -20,7 +20,7 @@ use crate::repository::{Repository, SnapshotList};
 use recoup_core::Result;
 use recoup_core::name::escape;
 use recoup_store::StoreExt;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// How thoroughly to look.
@@ -108,6 +108,30 @@ pub async fn check(repo: &Repository, options: &CheckOptions) -> Result<CheckRep
     let mut report = run.report;
     report.problems.sort_by_key(|problem| !problem.is_serious());
     Ok(report)
+}
+
+/// Every pack that is missing, has the wrong size, or is not what its name, its header or the index says.
+/// All of them are read.
+///
+/// # Errors
+/// As the store says, if it does not answer.
+pub(crate) async fn damaged_packs(repo: &Repository) -> Result<BTreeSet<Id>> {
+    let index = repo.reload_index().await?;
+    let options = CheckOptions { read_data: true, ..CheckOptions::default() };
+    let total = packs::total(&index, &options);
+    let mut run = Check {
+        repo: repo.clone(),
+        index: Arc::clone(&index),
+        progress: Arc::new(Progress::new(repo, "check", "", total)),
+        bad: BTreeMap::new(),
+        report: CheckReport::default(),
+    };
+    run.packs(&options).await?;
+    let bad = run.report.problems.iter().filter(|problem| problem.is_serious());
+    let mut packs: BTreeSet<Id> =
+        bad.filter_map(|problem| problem.object.strip_prefix("pack ")?.parse().ok()).collect();
+    packs.extend(index.packs().iter().filter(|pack| !pack.sound).map(|pack| pack.id));
+    Ok(packs)
 }
 
 /// A check under way.

@@ -5,6 +5,7 @@
 //! (fault row 146).
 
 use recoup_core::{Error, Kind, Result};
+use std::cell::RefCell;
 use std::io::Read;
 use zstd::bulk;
 
@@ -58,23 +59,57 @@ impl Compressor {
 /// # Errors
 /// `Kind::Corrupt` if it gives more or less or is no zstd; `Kind::Refused` if `claimed` is above `max`.
 pub fn decompress_exact(packed: &[u8], claimed: u64, max: u64) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    decompress_into(packed, claimed, max, &mut out)?;
+    Ok(out)
+}
+
+/// Like [`decompress_exact`], in place of what is in `out`, whose memory is used again.
+///
+/// # Errors
+/// Like [`decompress_exact`].
+pub fn decompress_into(packed: &[u8], claimed: u64, max: u64, out: &mut Vec<u8>) -> Result<()> {
     if claimed > max {
         return Err(too_large(claimed, max));
     }
-    if let Some(told) = bulk::Decompressor::upper_bound(packed) {
-        if told as u64 != claimed {
+    out.clear();
+    match bulk::Decompressor::upper_bound(packed) {
+        Some(told) if told as u64 != claimed => {
             return Err(corrupt(&format!("it claims {claimed} bytes and holds {told}")));
         }
-        let mut out = Vec::with_capacity(told);
-        let mut decoder =
-            bulk::Decompressor::new().map_err(|cause| Error::bug("set up zstd").caused_by(cause))?;
-        decoder
-            .decompress_to_buffer(packed, &mut out)
-            .map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))?;
-        return exactly(out, claimed);
+        Some(told) => {
+            out.reserve(told);
+            DECODER.with_borrow_mut(|decoder| decompress(decoder, packed, out))?;
+        }
+        // a frame without a content size, as a streaming encoder writes it
+        None => *out = stream(packed, claimed)?,
     }
-    // a frame without a content size, as a streaming encoder writes it
-    exactly(stream(packed, claimed)?, claimed)
+    if out.len() as u64 == claimed {
+        return Ok(());
+    }
+    Err(corrupt(&format!("it claims {claimed} bytes and holds {} or more", out.len())))
+}
+
+thread_local! {
+    /// Setting a decoder up takes longer than reading a small blob, so every thread keeps one.
+    static DECODER: RefCell<Option<bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn decompress(
+    kept: &mut Option<bulk::Decompressor<'static>>,
+    packed: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let mut decoder = match kept.take() {
+        Some(decoder) => decoder,
+        None => bulk::Decompressor::new().map_err(|cause| Error::bug("set up zstd").caused_by(cause))?,
+    };
+    // One that failed is not used again.
+    decoder
+        .decompress_to_buffer(packed, out)
+        .map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))?;
+    *kept = Some(decoder);
+    Ok(())
 }
 
 /// Decompresses `packed` to at most `max` bytes.
@@ -101,13 +136,6 @@ fn stream(packed: &[u8], max: u64) -> Result<Vec<u8>> {
         Ok(out)
     };
     read().map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))
-}
-
-fn exactly(out: Vec<u8>, claimed: u64) -> Result<Vec<u8>> {
-    if out.len() as u64 == claimed {
-        return Ok(out);
-    }
-    Err(corrupt(&format!("it claims {claimed} bytes and holds {} or more", out.len())))
 }
 
 fn corrupt(why: &str) -> Error {

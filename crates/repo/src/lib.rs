@@ -51,9 +51,18 @@ pub mod repository;
 pub mod read;
 
 pub mod check;
+pub mod compare;
+pub mod export;
 pub mod forget;
+pub mod keys;
+pub mod search;
+pub mod tagging;
+pub mod tally;
 pub mod prune;
 pub mod write;
+
+pub mod copy;
+pub mod repair;
 
 pub use blob::{BlobHandle, BlobKind};
 pub use id::Id;

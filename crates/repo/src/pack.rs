@@ -8,12 +8,13 @@
 //! Offsets are implied by the order, so a pack has exactly 36 + sum(stored length + entry) bytes.
 
 use crate::blob::{BlobHandle, BlobKind};
-use crate::compress::decompress_exact;
+use crate::compress::decompress_into;
 use crate::crypto::{MasterKey, OVERHEAD_BYTES};
 use crate::id::Id;
 use crate::limits::Limits;
 use recoup_core::env::Env;
 use recoup_core::{Error, Kind, Result};
+use std::ops::Range;
 
 /// The length field at the end.
 pub const TRAILER_BYTES: u64 = 4;
@@ -251,33 +252,80 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 ///
 /// # Errors
 /// `Kind::Corrupt` if it is not that blob; `Kind::Refused` if it claims more than `limits` allow.
-pub fn open_blob(
-    key: &MasterKey,
-    entry: &PackEntry,
-    mut sealed: Vec<u8>,
-    limits: &Limits,
-) -> Result<Vec<u8>> {
-    let name = |err: Error| err.with("blob", entry.handle);
-    let max = limits.plain_bytes_max(entry.handle.kind);
-    let plain = key.open_in_place(&mut sealed).map_err(name)?;
-    let plain = match entry.uncompressed {
-        Some(claimed) => decompress_exact(plain, u64::from(claimed), max).map_err(name)?,
-        None if plain.len() as u64 > max => {
-            let text = format!("open a blob of {} bytes, {max} are allowed", plain.len());
-            return Err(name(Error::new(Kind::Refused, text).code("E0417")));
-        }
-        None => {
-            let length = plain.len();
-            let start = sealed.len().saturating_sub(length + OVERHEAD_BYTES / 2);
-            sealed.copy_within(start..start + length, 0);
-            sealed.truncate(length);
+pub fn open_blob(key: &MasterKey, entry: &PackEntry, sealed: Vec<u8>, limits: &Limits) -> Result<Vec<u8>> {
+    let mut opener = BlobOpener { sealed, plain: Vec::new() };
+    let at = opener.open_own(key, entry, limits)?;
+    let BlobOpener { mut sealed, plain } = opener;
+    Ok(match at {
+        None => plain,
+        Some(at) => {
+            sealed.truncate(at.end);
+            sealed.drain(..at.start);
             sealed
         }
-    };
-    if Id::of(&plain) == entry.handle.id {
-        return Ok(plain);
+    })
+}
+
+/// Opens one blob after the other in memory that it keeps: fresh memory for every blob costs as much as
+/// hashing a tenth of it.
+#[derive(Default)]
+pub struct BlobOpener {
+    sealed: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl BlobOpener {
+    /// Like [`open_blob`]; the result lives until the next call.
+    ///
+    /// # Errors
+    /// Like [`open_blob`].
+    pub fn open(
+        &mut self,
+        key: &MasterKey,
+        entry: &PackEntry,
+        sealed: &[u8],
+        limits: &Limits,
+    ) -> Result<&[u8]> {
+        self.sealed.clear();
+        self.sealed.extend_from_slice(sealed);
+        let at = self.open_own(key, entry, limits)?;
+        Ok(at.map_or(self.plain.as_slice(), |at| &self.sealed[at]))
     }
-    Err(name(Error::new(Kind::Corrupt, "open a blob: its content is not what its name says").code("E0413")))
+
+    /// Opens what lies in `self.sealed`. A blob that was not compressed stays there, at the range that is
+    /// given; the others go to `self.plain`.
+    fn open_own(
+        &mut self,
+        key: &MasterKey,
+        entry: &PackEntry,
+        limits: &Limits,
+    ) -> Result<Option<Range<usize>>> {
+        let name = |err: Error| err.with("blob", entry.handle);
+        let max = limits.plain_bytes_max(entry.handle.kind);
+        let opened = key.open_in_place(&mut self.sealed).map_err(name)?;
+        let length = opened.len();
+        let (id, at) = match entry.uncompressed {
+            Some(claimed) => {
+                decompress_into(opened, u64::from(claimed), max, &mut self.plain).map_err(name)?;
+                (Id::of(&self.plain), None)
+            }
+            None if length as u64 > max => {
+                let text = format!("open a blob of {length} bytes, {max} are allowed");
+                return Err(name(Error::new(Kind::Refused, text).code("E0417")));
+            }
+            None => {
+                let id = Id::of(opened);
+                // The IV lies before it and the seal behind it.
+                let start = self.sealed.len().saturating_sub(length + OVERHEAD_BYTES / 2);
+                (id, Some(start..start + length))
+            }
+        };
+        if id == entry.handle.id {
+            return Ok(at);
+        }
+        let text = "open a blob: its content is not what its name says";
+        Err(name(Error::new(Kind::Corrupt, text).code("E0413")))
+    }
 }
 
 fn corrupt(why: &str) -> Error {

@@ -38,6 +38,8 @@ struct Inner {
     config: Config,
     rabin: RabinTables,
     key_problems: Vec<Problem>,
+    /// The key file that took the password.
+    key_id: Option<Id>,
     index: Mutex<Option<Arc<Index>>>,
 }
 
@@ -95,6 +97,7 @@ impl Repository {
             config,
             rabin,
             key_problems: Vec::new(),
+            key_id: None,
             index: Mutex::new(None),
         }))
     }
@@ -127,6 +130,27 @@ impl Repository {
     /// Key files that could not be used when it was opened.
     pub fn key_problems(&self) -> &[Problem] {
         &self.0.key_problems
+    }
+
+    /// The key file that took the password; `None` if another process made it while we looked.
+    pub fn key_id(&self) -> Option<Id> {
+        self.0.key_id
+    }
+
+    /// What its files are cut with. Two repositories share pieces only if they cut alike.
+    pub fn chunker_polynomial(&self) -> u64 {
+        self.0.config.polynomial
+    }
+
+    /// Stops what would write, where this program only reads.
+    pub(crate) fn refuse_version_1(&self) -> Result<()> {
+        if self.version() >= 2 {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Unsupported, "write to a repository of format version 1")
+            .with("location", self.store().location())
+            .code("E0470")
+            .effect("nothing was written"))
     }
 
     pub(crate) fn key(&self) -> &MasterKey {

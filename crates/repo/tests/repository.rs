@@ -279,3 +279,26 @@ async fn snapshots_go_by_policy_and_by_name() {
     let err = by_policy(&repository, &filter, &policy, GroupBy::default(), options).await.unwrap_err();
     assert_eq!((err.kind(), err.stable_code()), (Kind::Refused, Some("E0475")));
 }
+
+/// Listings of a local disk are current, so that nobody waits between the two looks; still nobody gets
+/// what another one holds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_who_want_the_repository_alone_at_once_at_most_one_gets_it() {
+    let home = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Local::create(home.path().join("r")).await.unwrap());
+    Repository::init(Arc::clone(&store), &secret("a"), &options(), &real()).await.unwrap();
+    let (password, env) = (secret("a"), real());
+    let open = || Repository::open(Arc::clone(&store), &password, Limits::default(), &env);
+    let (one, two) = (open().await.unwrap(), open().await.unwrap());
+    for _ in 0..50 {
+        let (a, b) = (one.clone(), two.clone());
+        let first = tokio::spawn(async move { a.lock(LockMode::Exclusive).await });
+        let second = tokio::spawn(async move { b.lock(LockMode::Exclusive).await });
+        let (first, second) = (first.await.unwrap(), second.await.unwrap());
+        assert!(first.is_err() || second.is_err(), "both have it alone");
+        for guard in [first, second].into_iter().flatten() {
+            guard.release().await.unwrap();
+        }
+    }
+    assert!(one.locks().await.unwrap().is_empty());
+}

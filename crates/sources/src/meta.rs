@@ -6,7 +6,7 @@
 )]
 
 use jiff::Timestamp;
-use recoup_core::entry::{Entry, EntryKind, Xattr};
+use recoup_core::entry::{Entry, EntryKind, Stamp, Xattr};
 use recoup_core::name::NodeName;
 use recoup_core::{Error, Result};
 use rustix::fs::{AtFlags, FileType, OFlags, Stat};
@@ -64,6 +64,15 @@ pub(crate) fn open_at(dir: impl AsFd, name: &OsStr, extra: OFlags) -> Result<Own
 /// Metadata without following a link.
 pub(crate) fn stat_at(dir: impl AsFd, name: &OsStr) -> Result<Stat, Errno> {
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// What changes when somebody writes to the file.
+pub(crate) fn stamp_of(stat: &Stat) -> Stamp {
+    Stamp {
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mtime: timestamp(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        ctime: timestamp(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }
 }
 
 /// Builds an entry; links still lack their target, and nothing has extended attributes yet.

@@ -42,6 +42,9 @@ pub struct Capabilities {
     pub if_match: bool,
     /// `lock_until` makes objects undeletable.
     pub lock: bool,
+    /// A listing that begins after a put returned shows what was put, whoever lists. Elsewhere it may
+    /// take a moment.
+    pub current_listing: bool,
     /// Objects outside restic's layout can be kept.
     pub own_objects: bool,
 }

@@ -59,7 +59,13 @@ impl Store for Memory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { conditional_create: true, if_match: true, lock: false, own_objects: true }
+        Capabilities {
+            conditional_create: true,
+            if_match: true,
+            lock: false,
+            current_listing: true,
+            own_objects: true,
+        }
     }
 
     async fn put(&self, key: &Key, bytes: Bytes, mode: Put) -> Result<()> {

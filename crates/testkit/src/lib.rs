@@ -16,6 +16,8 @@ pub mod recording;
 pub mod restic;
 pub mod tree;
 
+pub mod synthetic;
+
 pub mod on_disk;
 pub mod restored;
 

@@ -1,8 +1,9 @@
-//! Every stable code that is used is explained, and every code that is explained is used.
+//! Every stable code that is used is explained once, and every code that is explained is used.
 
 use super::Report;
 use crate::rust_text::RustText;
 use crate::tree::Tree;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 const TABLES: &str = "crates/core/src/code/";
@@ -11,7 +12,14 @@ pub(super) fn check(tree: &Tree, report: &mut Report) {
     let mut explained: BTreeMap<String, (String, usize)> = BTreeMap::new();
     for (path, source) in tree.files(TABLES, ".rs") {
         for (line, code) in codes(&RustText::new(source)) {
-            explained.entry(code).or_insert((path.to_owned(), line));
+            match explained.entry(code) {
+                Entry::Vacant(place) => drop(place.insert((path.to_owned(), line))),
+                Entry::Occupied(first) => {
+                    let (other, at) = first.get();
+                    let text = format!("{} is explained at {other}:{at} already", first.key());
+                    report.add(path, line, "codes", text);
+                }
+            }
         }
     }
     let mut used = BTreeSet::new();

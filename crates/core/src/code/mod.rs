@@ -10,6 +10,7 @@ mod host;
 mod repo;
 mod restore;
 mod sources;
+mod verbs;
 
 /// One code, explained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,16 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 7] =
-    [config::CODES, contract::CODES, repo::CODES, sources::CODES, restore::CODES, drill::CODES, host::CODES];
+const TABLES: [&[Code]; 8] = [
+    config::CODES,
+    contract::CODES,
+    repo::CODES,
+    verbs::CODES,
+    sources::CODES,
+    restore::CODES,
+    drill::CODES,
+    host::CODES,
+];
 
 /// All codes, in the order of the tables.
 pub fn all() -> impl Iterator<Item = &'static Code> {

@@ -367,4 +367,11 @@ pub(super) const CODES: &[Code] = &[
         effect: "No snapshot was forgotten.",
         next: "Leave out `--protect-tag` if the snapshot is meant to go.",
     },
+    Code {
+        code: "E0496",
+        title: "a repair has no place for the originals",
+        meaning: "A repair never deletes an original before a copy of it lies in quarantine. This location keeps no objects but those of restic's layout, and no other directory was named.",
+        effect: "Nothing was changed.",
+        next: "Run the same command with `--quarantine DIR`, a directory with room for the damaged objects.",
+    },
 ];

@@ -145,6 +145,14 @@ impl MasterKey {
         if key.is_weak() { Err(corrupt()) } else { Ok(key) }
     }
 
+    /// Whether both are one key; takes the same time whatever they are.
+    pub fn is_same(&self, other: &MasterKey) -> bool {
+        let same = self.encrypt.ct_eq(&other.encrypt)
+            & self.mac_k.ct_eq(&other.mac_k)
+            & self.mac_r.ct_eq(&other.mac_r);
+        bool::from(same)
+    }
+
     fn is_weak(&self) -> bool {
         self.encrypt == [0; 32] || self.mac_k == [0; 16] || self.mac_r == [0; 16]
     }

@@ -39,13 +39,13 @@ pub(super) async fn init(
     }
     refuse_leftovers(&*store).await?;
     let keys = documents::list(&*store, ObjectKind::Key).await?.objects;
-    let (key, own) = if keys.is_empty() {
+    let (key, own, key_id) = if keys.is_empty() {
         let key = MasterKey::random(env);
         let id = write_key(&*store, &key, password, options.password_strength, env).await?;
-        (key, Some(id))
+        (key, Some(id), Some(id))
     } else {
         let tried = try_keys(&store, password, &Limits::default()).await?;
-        (tried.key.ok_or_else(|| half_finished(&*store, &keys))?, None)
+        (tried.key.ok_or_else(|| half_finished(&*store, &keys))?, None, tried.key_id)
     };
     let config = Config::new(env, options.chunker_polynomial)?;
     let sealed = Bytes::from(key.seal(env, &config.encode()?));
@@ -61,7 +61,11 @@ pub(super) async fn init(
         Err(err) => return Err(err),
     }
     let config = read_config(&*store, &key).await?;
-    Ok(Repository::new(store, key, config, Limits::default(), env))
+    let mut repository = Repository::new(store, key, config, Limits::default(), env);
+    if let Some(inner) = Arc::get_mut(&mut repository.0) {
+        inner.key_id = key_id;
+    }
+    Ok(repository)
 }
 
 pub(super) async fn open(
@@ -88,6 +92,7 @@ pub(super) async fn open(
     let mut repository = Repository::new(store, key, config, limits, env);
     if let Some(inner) = Arc::get_mut(&mut repository.0) {
         inner.key_problems = tried.problems;
+        inner.key_id = tried.key_id;
     }
     Ok(repository)
 }
@@ -155,6 +160,7 @@ async fn write_key(
 /// What came of trying a password.
 struct Tried {
     key: Option<MasterKey>,
+    key_id: Option<Id>,
     wrong: usize,
     problems: Vec<Problem>,
 }
@@ -162,7 +168,7 @@ struct Tried {
 /// Tries the cheapest keys first. All attempts together cost no more than one may, so that a hundred
 /// planted key files do not keep us busy.
 async fn try_keys(store: &Arc<dyn Store>, password: &Secret, limits: &Limits) -> Result<Tried> {
-    let mut tried = Tried { key: None, wrong: 0, problems: Vec::new() };
+    let mut tried = Tried { key: None, key_id: None, wrong: 0, problems: Vec::new() };
     let mut files = Vec::new();
     for (id, _) in documents::list(&**store, ObjectKind::Key).await?.objects {
         match read_key(&**store, &id).await {
@@ -185,7 +191,7 @@ async fn try_keys(store: &Arc<dyn Store>, password: &Secret, limits: &Limits) ->
         let (password, allowed) = (password.clone(), left.clone());
         match blocking(move || file.open(&password, &allowed)).await {
             Ok(Unlock::Opened(key)) => {
-                tried.key = Some(key);
+                (tried.key, tried.key_id) = (Some(key), Some(id));
                 break;
             }
             Ok(Unlock::WrongPassword) => tried.wrong += 1,

@@ -49,7 +49,13 @@ impl Writer {
     }
 
     /// Puts `leaf` at `path` beneath `root`; gives the new root.
-    async fn graft(&mut self, root: Id, path: &TreePath, leaf: Node, time: Timestamp) -> Result<Id> {
+    pub(super) async fn graft(
+        &mut self,
+        root: Id,
+        path: &TreePath,
+        leaf: Node,
+        time: Timestamp,
+    ) -> Result<Id> {
         let occupied = || Error::new(Kind::Conflict, "add a file to a tree").with("path", path).code("E0471");
         let Some(parent) = path.parent() else { return Err(occupied()) };
         let mut trees = vec![self.load(&root).await?];
@@ -81,7 +87,7 @@ impl Writer {
         Err(Error::bug("add a file to a tree"))
     }
 
-    fn made(&self, path: &TreePath, kind: EntryKind, mode: u32, time: Timestamp) -> Result<Entry> {
+    pub(super) fn made(&self, path: &TreePath, kind: EntryKind, mode: u32, time: Timestamp) -> Result<Entry> {
         let nameless = || Error::new(Kind::Conflict, "add a file without a name to a tree").code("E0471");
         let name = path.last().ok_or_else(nameless)?.clone();
         let host = &self.repository.env().host;

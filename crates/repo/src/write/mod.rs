@@ -12,6 +12,8 @@
 //! | `packer` | blobs into packs, read back before they count |
 //! | `run` | packs into the store, then the index |
 //! | `graft` | small files and folders added to a tree |
+//! | `stream` | a stream as one file |
+//! | `transfer` | blobs of another repository |
 
 mod run;
 
@@ -22,6 +24,8 @@ mod seen;
 mod pipe;
 
 mod graft;
+mod stream;
+mod transfer;
 mod walk;
 
 pub use report::TreeReport;
@@ -37,7 +41,7 @@ use crate::repository::Repository;
 use crate::snapshot::Snapshot;
 use crate::tree::Tree;
 use recoup_core::entry::Folder;
-use recoup_core::{Error, Kind, Result};
+use recoup_core::{Error, Result};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -102,12 +106,7 @@ impl Writer {
     /// # Errors
     /// `Kind::Locked`, E0411; `Kind::Unsupported`, E0470, for a repository of version 1.
     pub async fn begin(repository: &Repository, options: WriteOptions) -> Result<Writer> {
-        if repository.version() < 2 {
-            return Err(Error::new(Kind::Unsupported, "write to a repository of format version 1")
-                .with("location", repository.store().location())
-                .code("E0470")
-                .effect("nothing was written"));
-        }
+        repository.refuse_version_1()?;
         let lock = repository.lock_within(LockMode::Shared, options.lock_wait).await?;
         let index = repository.reload_index().await?;
         let unlisted = if options.dry_run { Vec::new() } else { index.mended().to_vec() };

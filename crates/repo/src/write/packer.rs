@@ -5,15 +5,21 @@ use super::run::lock;
 use crate::blob::{BlobHandle, BlobKind};
 use crate::crypto::MasterKey;
 use crate::limits::Limits;
-use crate::pack::{Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length, open_blob};
+use crate::pack::{BlobOpener, Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length};
 use recoup_core::env::Env;
 use recoup_core::{Error, Kind, Result};
+use std::cell::RefCell;
 use std::sync::Mutex;
 
 const DATA_BYTES: usize = 16 << 20;
 const TREE_BYTES: usize = 4 << 20;
 /// A quarter of what an index file takes, so that a pack of tiny blobs still fits into one.
 const BLOBS_MAX: usize = 12_500;
+
+thread_local! {
+    /// Where a thread seals: under the lock of a pack the threads would wait for each other's ciphers.
+    static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The open packs.
 #[derive(Default)]
@@ -32,12 +38,29 @@ impl Packer {
         stored: &[u8],
         uncompressed: Option<usize>,
     ) -> Result<Option<PackBuilder>> {
+        let full = |_| Error::new(Kind::Refused, "pack a blob of 4 GiB").with("blob", blob);
+        let uncompressed = uncompressed.map(u32::try_from).transpose().map_err(full)?;
+        SEALED.with_borrow_mut(|sealed| {
+            sealed.clear();
+            key.seal_into(env, stored, sealed);
+            self.add_sealed(env, blob, sealed, uncompressed)
+        })
+    }
+
+    /// Puts a blob that is sealed with our key already.
+    pub(super) fn add_sealed(
+        &self,
+        env: &Env,
+        blob: BlobHandle,
+        sealed: &[u8],
+        uncompressed: Option<u32>,
+    ) -> Result<Option<PackBuilder>> {
         let (slot, target) = match blob.kind {
             BlobKind::Data => (&self.data[usize::from(env.random::<1>()[0] & 1)], DATA_BYTES),
             BlobKind::Tree => (&self.tree, TREE_BYTES),
         };
         let mut pack = lock(slot);
-        pack.add(key, env, blob, stored, uncompressed)?;
+        pack.add_sealed(blob, sealed, uncompressed)?;
         let is_full = pack.len() >= target || pack.entries().len() >= BLOBS_MAX;
         // Memory that is not written to costs nothing; growing step by step would copy every pack.
         Ok(is_full.then(|| std::mem::replace(&mut *pack, PackBuilder::with_capacity(target + target / 8))))
@@ -82,9 +105,9 @@ fn verify(pack: &Pack, key: &MasterKey, limits: &Limits) -> Result<()> {
     if decode_header(key, header, size)? != pack.entries {
         return Err(differs("compare its header with what was put in"));
     }
+    let mut opener = BlobOpener::default();
     for entry in &pack.entries {
-        let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
-        open_blob(key, entry, sealed, limits)?;
+        opener.open(key, entry, &pack.bytes[entry.offset as usize..entry.end() as usize], limits)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::seen::Seen;
 use crate::blob::{BlobHandle, BlobKind};
 use crate::compress::Compressor;
 use crate::crypto::OVERHEAD_BYTES;
+use crate::documents::Documents;
 use crate::id::Id;
 use crate::pack::{Pack, PackBuilder};
 use recoup_core::event::Event;
@@ -34,6 +35,14 @@ pub(super) struct Totals {
     progress_ms: AtomicU64,
 }
 
+/// A blob in the form it comes in from another repository.
+pub(super) enum Form<'a> {
+    /// Sealed with our key: it stays as it is.
+    Sealed(&'a [u8]),
+    /// Opened and still compressed, if it was: it is sealed anew.
+    Opened(&'a [u8]),
+}
+
 /// Where blobs go.
 pub(super) struct Pipe {
     pub(super) run: Arc<Run>,
@@ -56,12 +65,59 @@ impl Pipe {
         }
         let id = Id::of(plain);
         let full = self.pack(zstd, BlobHandle { kind, id }, plain).map_err(|err| self.run.fail(err))?;
-        if let Some(builder) = full {
-            let pack = self.finish(builder).map_err(|err| self.run.fail(err))?;
-            self.run.hand_over();
-            self.uploads.blocking_send(pack).map_err(|_| self.lost_uploads())?;
-        }
+        self.hand_over(full)?;
         Ok(id)
+    }
+
+    /// Puts a blob in the form it has in another repository, unless somebody has it; `sealed` if it is
+    /// sealed with our key, otherwise what is to be sealed. The caller has checked it. Not for async
+    /// threads.
+    pub(super) fn store_as_is(
+        &self,
+        blob: BlobHandle,
+        form: Form<'_>,
+        uncompressed: Option<u32>,
+    ) -> Result<(), Stop> {
+        if self.run.is_stopped() {
+            return Err(Stop);
+        }
+        if !self.seen.take_on(blob) {
+            return Ok(());
+        }
+        let Documents { key, env, .. } = &self.run.documents;
+        let length = |bytes: &[u8], over| u32::try_from(bytes.len() - over).unwrap_or(u32::MAX);
+        let (stored_bytes, plain_bytes, full) = match form {
+            Form::Sealed(bytes) => (
+                bytes.len(),
+                uncompressed.unwrap_or_else(|| length(bytes, OVERHEAD_BYTES.min(bytes.len()))),
+                self.packer.add_sealed(env, blob, bytes, uncompressed),
+            ),
+            Form::Opened(bytes) => (
+                bytes.len() + OVERHEAD_BYTES,
+                uncompressed.unwrap_or_else(|| length(bytes, 0)),
+                self.packer.add(key, env, blob, bytes, uncompressed.map(|bytes| bytes as usize)),
+            ),
+        };
+        self.count(blob.kind, u64::from(plain_bytes), stored_bytes as u64);
+        let full = full.map_err(|err| self.run.fail(err))?;
+        self.hand_over(full)
+    }
+
+    fn hand_over(&self, full: Option<PackBuilder>) -> Result<(), Stop> {
+        let Some(builder) = full else { return Ok(()) };
+        let pack = self.finish(builder).map_err(|err| self.run.fail(err))?;
+        self.run.hand_over();
+        self.uploads.blocking_send(pack).map_err(|_| self.lost_uploads())
+    }
+
+    fn count(&self, kind: BlobKind, plain_bytes: u64, stored_bytes: u64) {
+        let count = match kind {
+            BlobKind::Data => &self.totals.data_blobs,
+            BlobKind::Tree => &self.totals.tree_blobs,
+        };
+        count.fetch_add(1, Relaxed);
+        self.totals.bytes_added.fetch_add(plain_bytes, Relaxed);
+        self.totals.bytes_stored.fetch_add(stored_bytes, Relaxed);
     }
 
     fn pack(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8]) -> Result<Option<PackBuilder>> {
@@ -74,13 +130,7 @@ impl Pipe {
             BlobKind::Tree => Some(zstd.compress(plain)?),
         };
         let (stored, uncompressed) = packed.map_or((plain, None), |packed| (packed, Some(plain.len())));
-        let count = match blob.kind {
-            BlobKind::Data => &self.totals.data_blobs,
-            BlobKind::Tree => &self.totals.tree_blobs,
-        };
-        count.fetch_add(1, Relaxed);
-        self.totals.bytes_added.fetch_add(plain.len() as u64, Relaxed);
-        self.totals.bytes_stored.fetch_add((stored.len() + OVERHEAD_BYTES) as u64, Relaxed);
+        self.count(blob.kind, plain.len() as u64, (stored.len() + OVERHEAD_BYTES) as u64);
         if self.dry_run {
             return Ok(None);
         }

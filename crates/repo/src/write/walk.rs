@@ -47,6 +47,8 @@ struct Queue {
     tasks: Vec<Task>,
     /// Pieces of large files that any thread may store; they come first, since they hold memory.
     chunks: Vec<Chunk>,
+    /// Memory of pieces that are stored; fresh memory for each costs more than copying into it.
+    spare: Vec<Vec<u8>>,
     root: Option<(Id, Tree)>,
 }
 

@@ -162,10 +162,26 @@ async fn row_021_a_real_full_disk() {
     fill(disk.path());
     let error = kit::backup(&repo, &large, None).await.unwrap_err();
     assert_eq!(error.stable_code(), Some("E0401"), "{error:?}");
+    reserve_is_back(&repo, disk.path()).await;
     fill(disk.path());
     let ids: Vec<_> = repo.snapshots().await.unwrap().snapshots.into_iter().map(|(id, _)| id).collect();
     let gone = recoup_repo::forget::forget(&repo, &ids[..1], Default::default()).await.unwrap();
     assert_eq!(gone.removed, ids[..1]);
+}
+
+/// Waits for what a run that failed does last, in the background: its uploads end and its lock goes. The room
+/// that it gave up is kept again by the next who takes a lock; filling the disk before would take that room.
+async fn reserve_is_back(repo: &recoup_repo::repository::Repository, dir: &std::path::Path) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while std::fs::read_dir(dir.join("locks")).unwrap().count() > 0
+        || !dir.join(".recoup-tmp-reserve").exists()
+    {
+        assert!(std::time::Instant::now() < end, "the room that is kept for a lock does not come back");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if let Ok(lock) = repo.lock(recoup_repo::locks::LockMode::Shared).await {
+            lock.release().await.unwrap();
+        }
+    }
 }
 
 /// Leaves no room on the disk of `dir`.

@@ -18,3 +18,7 @@ mod prune;
 mod prune_crashes;
 mod prune_plan;
 mod prune_schedules;
+mod repair;
+mod rotation;
+mod state_machine;
+mod transfer;

@@ -274,6 +274,50 @@ pub fn spawn(command: &Run, log: Option<File>) -> Result<Running> {
     start(command, out, err)
 }
 
+/// A child whose standard output is read while it runs.
+pub struct Stream {
+    running: Running,
+    stdout: Option<std::process::ChildStdout>,
+    stderr: Collector,
+    command: Run,
+    started: Instant,
+}
+
+/// Starts a command whose output is a stream of any length. It is killed with its group when the handle is
+/// dropped.
+///
+/// # Errors
+/// As [`run`].
+pub fn stream(command: &Run) -> Result<Stream> {
+    let started = Instant::now();
+    let mut running = start(command, Stdio::piped(), Stdio::piped())?;
+    let stdout = running.child.stdout.take();
+    let stderr = collect(running.child.stderr.take(), command.output_bytes_max);
+    Ok(Stream { running, stdout, stderr, command: command.clone(), started })
+}
+
+impl Stream {
+    /// Its standard output; the second call gives an empty one.
+    pub fn output(&mut self) -> Box<dyn Read + Send> {
+        match self.stdout.take() {
+            Some(pipe) => Box::new(pipe),
+            None => Box::new(std::io::empty()),
+        }
+    }
+
+    /// Waits for its end, after its output was read. What it still does then may take as long as the
+    /// command's limit.
+    ///
+    /// # Errors
+    /// As [`Output::ok`]: what a command wrote that did not end well may be cut anywhere.
+    pub fn end(mut self) -> Result<Output> {
+        let ended = self.running.wait(self.command.limit, None)?;
+        let (stderr, truncated) = self.stderr.finish();
+        let output = Output { ended, stdout: Vec::new(), stderr, truncated, took: self.started.elapsed() };
+        output.ok(&self.command)
+    }
+}
+
 /// A child that runs.
 pub struct Running {
     child: Child,

@@ -58,6 +58,16 @@ impl Local {
     }
 }
 
+/// Whether the directory lies in a file system of this machine. Those of a network keep listings for
+/// seconds, and what is not known may do so as well.
+fn is_of_this_machine(root: &Path) -> bool {
+    /// ext2 to ext4, XFS, Btrfs, tmpfs, overlay, F2FS, ZFS (linux/magic.h and openzfs).
+    const LOCAL: [u64; 7] =
+        [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010, 0x2fc1_2fc1];
+    // The kernel's type is signed on some machines; all of these fit into 32 bits.
+    rustix::fs::statfs(root).is_ok_and(|found| LOCAL.contains(&(found.f_type as u64 & 0xffff_ffff)))
+}
+
 #[async_trait]
 impl Store for Local {
     fn location(&self) -> String {
@@ -65,7 +75,13 @@ impl Store for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { conditional_create: true, if_match: false, lock: false, own_objects: true }
+        Capabilities {
+            conditional_create: true,
+            if_match: false,
+            lock: false,
+            current_listing: is_of_this_machine(&self.root),
+            own_objects: true,
+        }
     }
 
     async fn put(&self, key: &Key, bytes: Bytes, mode: Put) -> Result<()> {
@@ -118,7 +134,7 @@ impl Store for Local {
 
 /// Deleting makes room, but it begins with a lock, and a full disk does not take one. So each location
 /// keeps a little room that is given up for the first lock that finds none (fault row 21).
-const RESERVE_BYTES: usize = 256 * 1024;
+const RESERVE_BYTES: [usize; 3] = [256 * 1024, 64 * 1024, 16 * 1024];
 
 fn put(root: &Path, path: &Path, bytes: &[u8], mode: &Put) -> Result<()> {
     if !is_lock(root, path) {
@@ -142,7 +158,10 @@ fn is_lock(root: &Path, path: &Path) -> bool {
 fn keep_reserve(root: &Path) {
     let reserve = root.join(durable::RESERVE);
     if !reserve.exists() {
-        let _kept = durable::create(&reserve, &[0xa5; RESERVE_BYTES], OBJECT_MODE);
+        // Less than all of it is better than nothing where others took some of the room meanwhile.
+        let _kept = RESERVE_BYTES
+            .iter()
+            .any(|bytes| durable::create(&reserve, &vec![0xa5; *bytes], OBJECT_MODE).is_ok());
     }
 }
 

@@ -1,15 +1,19 @@
 //! `recoup repo backup`.
 
+use super::find::moment;
 use super::open::Options;
+use super::stream;
 use crate::context::Context;
 use crate::render::Answer;
 use clap::{ArgAction, Args, ValueEnum};
 use recoup_core::entry::PathProblem;
+use recoup_core::env::Env;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::escape;
 use recoup_core::units::{ByteSize, Span};
 use recoup_core::{Error, Kind, Result};
 use recoup_ops::env::Variables;
+use recoup_repo::golang::time::GoTime;
 use recoup_repo::repository::Repository;
 use recoup_repo::repository::SnapshotFilter;
 use recoup_repo::write::{TreeReport, WriteOptions, Writer};
@@ -19,7 +23,7 @@ use recoup_sources::files::roots::Roots;
 use recoup_sources::files::walk::{Databases, Notes, Options as WalkOptions};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Exit code of restic for a snapshot that lacks what could not be read.
 const INCOMPLETE: u8 = 3;
@@ -30,12 +34,25 @@ const INCOMPLETE: u8 = 3;
 /// byte in a name. What cannot be read is listed, the rest is stored, and the exit code is 3.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  recoup repo -r /srv/backup backup /home /etc --exclude '*.tmp'\n  recoup repo -r /srv/backup backup . --tag nightly --output json"
+    after_help = "Examples:\n  recoup repo -r /srv/backup backup /home /etc --exclude '*.tmp'\n  recoup repo -r /srv/backup backup . --tag nightly --output json\n  recoup repo -r /srv/backup backup --stdin-from-command --stdin-filename db.sql -- pg_dump shop"
 )]
 pub(crate) struct Arguments {
     /// What to back up.
-    #[arg(value_name = "PATH", required = true)]
-    paths: Vec<PathBuf>,
+    #[arg(value_name = "PATH", required_unless_present = "stdin")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Store what comes on standard input as one file.
+    #[arg(long, conflicts_with_all = ["paths", "stdin_from_command"])]
+    stdin: bool,
+    /// Run the command that is given in place of paths, after `--`, and store what it writes as one file.
+    /// If it fails, no snapshot is written.
+    #[arg(long)]
+    pub(super) stdin_from_command: bool,
+    /// The name of that file.
+    #[arg(long, value_name = "NAME", default_value = "stdin")]
+    pub(super) stdin_filename: String,
+    /// Date the snapshot with this time instead of now: RFC 3339, or a date and time here.
+    #[arg(long, value_name = "TIME")]
+    time: Option<String>,
     #[command(flatten)]
     exclude: ExcludeArguments,
     /// Tags of the snapshot, comma separated; may be given more than once.
@@ -52,13 +69,13 @@ pub(crate) struct Arguments {
     force: bool,
     /// Read and count, store nothing.
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
     /// Keep times of last access too, which makes nearly every tree new.
     #[arg(long)]
     with_atime: bool,
     /// Wait this long for others who hold the repository.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
-    retry_lock: Span,
+    pub(super) retry_lock: Span,
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +89,9 @@ struct ExcludeArguments {
     /// Read patterns from FILE, one a line.
     #[arg(long, value_name = "FILE")]
     exclude_file: Vec<PathBuf>,
+    /// The same, whatever the case; always in restic's grammar.
+    #[arg(long, value_name = "FILE")]
+    iexclude_file: Vec<PathBuf>,
     /// Which grammar the patterns of --exclude-file are in.
     #[arg(long, value_name = "GRAMMAR", value_enum, default_value = "restic")]
     exclude_syntax: Grammar,
@@ -99,6 +119,9 @@ enum Grammar {
 }
 
 pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context) -> Result<Answer> {
+    if arguments.stdin || arguments.stdin_from_command {
+        return stream::run(&arguments, open, context).await;
+    }
     let start = context.env.clock.monotonic();
     let exclude = arguments.exclude.build()?;
     let walk = WalkOptions { exclude, databases: Databases::Note };
@@ -122,10 +145,9 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         ..WriteOptions::default()
     };
     let mut snapshot = Snapshot::new(&context.env, Id::of(b""), paths);
-    snapshot.hostname = host;
     snapshot.parent = parent.as_ref().map(|(id, _)| *id);
     snapshot.excludes = arguments.exclude.exclude.clone();
-    snapshot.tags = arguments.tags.iter().flat_map(|t| t.split(',')).map(str::to_owned).collect();
+    arguments.describe(&mut snapshot, &context.env)?;
     let mut writer = Writer::begin(&repository, options).await?;
     let parent_tree = parent.map(|(_, s)| s.tree);
     let report = writer.tree(Box::new(roots), parent_tree, "repo").await?;
@@ -138,6 +160,18 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
 }
 
 impl Arguments {
+    /// Host, tags and time as they were asked for.
+    pub(super) fn describe(&self, snapshot: &mut Snapshot, env: &Env) -> Result<()> {
+        if let Some(host) = &self.host {
+            snapshot.hostname.clone_from(host);
+        }
+        if let Some(time) = &self.time {
+            snapshot.time = GoTime::new(moment(time, &env.zone)?, &env.zone);
+        }
+        snapshot.tags = self.tags.iter().flat_map(|t| t.split(',')).map(str::to_owned).collect();
+        Ok(())
+    }
+
     async fn parent(
         &self,
         repository: &Repository,
@@ -175,11 +209,7 @@ impl ExcludeArguments {
             Some(variables.get(name)?.as_bytes().to_vec())
         };
         for file in &self.exclude_file {
-            let text = std::fs::read(file).map_err(|e| {
-                Error::io("read an exclude file", e)
-                    .with("file", escape(file.as_os_str().as_bytes()))
-                    .effect("nothing was backed up")
-            })?;
+            let text = read_patterns(file)?;
             if self.exclude_syntax == Grammar::Git {
                 let text = String::from_utf8(text).map_err(|e| {
                     Error::new(Kind::Config, "read an exclude file as UTF-8").caused_by(e).code("E0520")
@@ -189,6 +219,11 @@ impl ExcludeArguments {
             }
             for line in lines_of_file(&text, &lookup) {
                 excludes.pattern(&line)?;
+            }
+        }
+        for file in &self.iexclude_file {
+            for line in lines_of_file(&read_patterns(file)?, &lookup) {
+                excludes.pattern_any_case(&line)?;
             }
         }
         for spec in &self.exclude_if_present {
@@ -201,6 +236,14 @@ impl ExcludeArguments {
         excludes.larger_than = self.exclude_larger_than.map(|s| s.0);
         Ok(excludes)
     }
+}
+
+fn read_patterns(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).map_err(|e| {
+        Error::io("read an exclude file", e)
+            .with("file", escape(file.as_os_str().as_bytes()))
+            .effect("nothing was backed up")
+    })
 }
 
 fn notes_as_findings(notes: &Notes, report: &TreeReport) -> Vec<Finding> {

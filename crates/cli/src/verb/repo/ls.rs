@@ -6,7 +6,7 @@ use crate::context::Context;
 use crate::render::Answer;
 use clap::Args;
 use recoup_core::Result;
-use recoup_core::entry::EntryKind;
+use recoup_core::entry::{EntryKind, PathProblem};
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::{TreePath, escape};
 use recoup_repo::Node;
@@ -52,19 +52,24 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
                 }
             }
             Visit::Leave(..) => {}
-            Visit::Problem(p) => findings.push(Finding::new(
-                p.error.stable_code().unwrap_or("W0431"),
-                Severity::High,
-                p.path.to_string(),
-                p.error.to_string(),
-                "run `recoup repo check`",
-            )),
+            Visit::Problem(p) => findings.push(unreadable(&p)),
         }
     }
     let outcome = if findings.is_empty() { Outcome::Pass } else { Outcome::Fail };
     Ok(Answer::new("repo ls", outcome, text)
         .findings(findings)
         .with(json!({ "snapshot": id, "time": snapshot.time.at, "entries": entries })))
+}
+
+/// A part of a snapshot that cannot be read, as a finding.
+pub(super) fn unreadable(problem: &PathProblem) -> Finding {
+    Finding::new(
+        problem.error.stable_code().unwrap_or("W0431"),
+        Severity::High,
+        problem.path.to_string(),
+        problem.error.to_string(),
+        "run `recoup repo check`",
+    )
 }
 
 fn letter(kind: &EntryKind) -> char {

@@ -3,13 +3,22 @@
 
 mod backup;
 mod check;
+mod copy;
+mod diff;
+mod dump;
+mod find;
 mod forget;
 mod init;
+mod key;
 mod ls;
 mod open;
 mod prune;
+mod repair;
 mod restore;
 mod snapshots;
+mod stats;
+mod stream;
+mod tag;
 mod unlock;
 
 use crate::context::Context;
@@ -41,9 +50,17 @@ enum Verb {
     Snapshots(snapshots::Arguments),
     Ls(ls::Arguments),
     Check(check::Arguments),
+    Repair(repair::Arguments),
     Forget(forget::Arguments),
     Prune(prune::Arguments),
     Unlock(unlock::Arguments),
+    Key(key::Arguments),
+    Copy(copy::Arguments),
+    Tag(tag::Arguments),
+    Dump(dump::Arguments),
+    Stats(stats::Arguments),
+    Find(find::Arguments),
+    Diff(diff::Arguments),
 }
 
 impl Arguments {
@@ -61,9 +78,17 @@ impl Arguments {
             Verb::Snapshots(_) => "repo snapshots",
             Verb::Ls(_) => "repo ls",
             Verb::Check(_) => "repo check",
+            Verb::Repair(_) => "repo repair",
             Verb::Forget(_) => "repo forget",
             Verb::Prune(_) => "repo prune",
             Verb::Unlock(_) => "repo unlock",
+            Verb::Key(_) => "repo key",
+            Verb::Copy(_) => "repo copy",
+            Verb::Tag(_) => "repo tag",
+            Verb::Dump(_) => "repo dump",
+            Verb::Stats(_) => "repo stats",
+            Verb::Find(_) => "repo find",
+            Verb::Diff(_) => "repo diff",
         }
     }
 }
@@ -78,8 +103,16 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Snapshots(a) => snapshots::run(a, open, context).await,
         Verb::Ls(a) => ls::run(a, open, context).await,
         Verb::Check(a) => check::run(a, open, context).await,
+        Verb::Repair(a) => repair::run(a, open, context).await,
         Verb::Forget(a) => forget::run(a, open, context).await,
         Verb::Prune(a) => prune::run(a, open, context).await,
         Verb::Unlock(a) => unlock::run(a, open, context).await,
+        Verb::Key(a) => key::run(a, open, context).await,
+        Verb::Copy(a) => copy::run(a, open, context).await,
+        Verb::Tag(a) => tag::run(a, open, context).await,
+        Verb::Dump(a) => dump::run(a, open, context).await,
+        Verb::Stats(a) => stats::run(a, open, context).await,
+        Verb::Find(a) => find::run(a, open, context).await,
+        Verb::Diff(a) => diff::run(a, open, context).await,
     }
 }

@@ -54,6 +54,40 @@ pub(crate) struct Options {
     /// The same as --output json.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[arg(skip)]
+    is_source: bool,
+}
+
+/// The repository that something is copied from.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Source repository")]
+pub(crate) struct From {
+    /// The repository to copy from.
+    #[arg(long, value_name = "REPO", hide_env_values = true, env = "RESTIC_FROM_REPOSITORY")]
+    pub(crate) from_repo: Option<String>,
+    /// Read the name of the source from FILE.
+    #[arg(long, value_name = "FILE", hide_env_values = true, env = "RESTIC_FROM_REPOSITORY_FILE")]
+    from_repository_file: Option<PathBuf>,
+    /// Read the password of the source from FILE; RESTIC_FROM_PASSWORD also works.
+    #[arg(long, value_name = "FILE", hide_env_values = true, env = "RESTIC_FROM_PASSWORD_FILE")]
+    from_password_file: Option<String>,
+    /// Run COMMAND and take its output as the password of the source.
+    #[arg(long, value_name = "COMMAND", hide_env_values = true, env = "RESTIC_FROM_PASSWORD_COMMAND")]
+    from_password_command: Option<String>,
+}
+
+impl From {
+    /// The same as options of an ordinary repository.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            repo: self.from_repo.clone(),
+            repository_file: self.from_repository_file.clone(),
+            password_file: self.from_password_file.clone(),
+            password_command: self.from_password_command.clone(),
+            json: false,
+            is_source: true,
+        }
+    }
 }
 
 impl Options {
@@ -79,9 +113,13 @@ impl Options {
             None => from_file()?,
         };
         let Some(name) = named.filter(|n| !n.is_empty()) else {
-            return Err(Error::new(Kind::Config, "find out which repository is meant")
-                .code("E0801")
-                .hint("give -r DIR or set RESTIC_REPOSITORY"));
+            return Err(Error::new(Kind::Config, "find out which repository is meant").code("E0801").hint(
+                if self.is_source {
+                    "give --from-repo DIR or set RESTIC_FROM_REPOSITORY"
+                } else {
+                    "give -r DIR or set RESTIC_REPOSITORY"
+                },
+            ));
         };
         let foreign = ["s3:", "sftp:", "rest:", "rclone:", "b2:", "azure:", "gs:", "swift:"];
         if let Some(scheme) = foreign.iter().find(|s| name.starts_with(**s)) {
@@ -95,26 +133,10 @@ impl Options {
 
     /// The password, from wherever it is kept; asked for at a terminal otherwise.
     pub(crate) async fn password(&self, context: &Context, twice: bool) -> Result<Secret> {
-        let variables = Variables::of_process();
-        let reference = if let Some(file) = &self.password_file {
-            SecretRef::File(file.clone())
-        } else if let Some(command) = &self.password_command {
-            let words = shlex::split(command).filter(|w| !w.is_empty()).ok_or_else(|| {
-                Error::new(Kind::Config, "split the password command into words: a quote is not closed")
-                    .code("E0801")
-            })?;
-            SecretRef::Command(words)
-        } else if variables.get("RESTIC_PASSWORD").is_some() {
-            SecretRef::Env("RESTIC_PASSWORD".into())
-        } else {
-            return ask(context, twice);
-        };
-        let here = std::env::current_dir().map_err(|e| Error::io("find the current directory", e))?;
-        let resolved = resolve(&reference, &here, &variables).await?;
-        for finding in resolved.findings {
-            context.env.emit(Event::Finding(finding));
-        }
-        Ok(resolved.secret)
+        let variable = if self.is_source { "RESTIC_FROM_PASSWORD" } else { "RESTIC_PASSWORD" };
+        let name = if self.is_source { "the source repository" } else { "the repository" };
+        let (file, command) = (self.password_file.as_ref(), self.password_command.as_ref());
+        secret(file, command, Some(variable), context, &Ask { name, twice }).await
     }
 
     /// The repository, open.
@@ -125,9 +147,47 @@ impl Options {
     }
 }
 
-fn ask(context: &Context, twice: bool) -> Result<Secret> {
+/// What a person is asked if a password is nowhere else.
+pub(crate) struct Ask {
+    /// Whose password it is.
+    pub(crate) name: &'static str,
+    /// Whether it is a new one.
+    pub(crate) twice: bool,
+}
+
+/// A password from a file, a command, a variable or the terminal; never from the command line.
+pub(crate) async fn secret(
+    file: Option<&String>,
+    command: Option<&String>,
+    variable: Option<&str>,
+    context: &Context,
+    ask_for: &Ask,
+) -> Result<Secret> {
+    let variables = Variables::of_process();
+    let reference = if let Some(file) = file {
+        SecretRef::File(file.clone())
+    } else if let Some(command) = command {
+        let words = shlex::split(command).filter(|w| !w.is_empty()).ok_or_else(|| {
+            Error::new(Kind::Config, "split the password command into words: a quote is not closed")
+                .code("E0801")
+        })?;
+        SecretRef::Command(words)
+    } else if let Some(name) = variable.filter(|name| variables.get(name).is_some()) {
+        SecretRef::Env(name.into())
+    } else {
+        return ask(context, ask_for);
+    };
+    let here = std::env::current_dir().map_err(|e| Error::io("find the current directory", e))?;
+    let resolved = resolve(&reference, &here, &variables).await?;
+    for finding in resolved.findings {
+        context.env.emit(Event::Finding(finding));
+    }
+    Ok(resolved.secret)
+}
+
+fn ask(context: &Context, ask_for: &Ask) -> Result<Secret> {
     if !context.may_ask() {
-        return Err(Error::new(Kind::Config, "find the password of the repository")
+        return Err(Error::new(Kind::Config, format!("find the password of {}", ask_for.name))
             .code("E0801")
             .effect("nothing was read or written")
             .hint("give --password-file or --password-command, or set RESTIC_PASSWORD"));
@@ -135,8 +195,8 @@ fn ask(context: &Context, twice: bool) -> Result<Secret> {
     let prompt = |text: &str| {
         rpassword::prompt_password(text).map_err(|e| Error::io("ask for the password at the terminal", e))
     };
-    let password = prompt("password of the repository: ")?;
-    if twice && prompt("the same again: ")? != password {
+    let password = prompt(&format!("password of {}: ", ask_for.name))?;
+    if ask_for.twice && prompt("the same again: ")? != password {
         return Err(Error::new(Kind::Config, "take the password: the two are different").code("E0801"));
     }
     Ok(Secret::new(password.into_bytes()))

@@ -101,11 +101,9 @@ impl Walk<'_> {
         }
         let (content, bytes) = self.cut(worker, &mut *reader, &before)?;
         self.report.with(|report| report.bytes_read += bytes);
-        let after = reader.entry()?;
         // Files that the kernel makes up, as in /proc, say 0 and give more.
         let as_long_as_said = bytes == before.size || before.size == 0;
-        let state = |entry: &Entry| (entry.size, entry.mtime, entry.ctime);
-        let held_still = state(&before) == state(&after) && as_long_as_said;
+        let held_still = before.stamp() == reader.stamp()? && as_long_as_said;
         let entry = Entry { name: file.entry.name.clone(), size: bytes, ..before };
         Ok((entry, content, held_still))
     }
@@ -199,8 +197,10 @@ impl Walk<'_> {
             let mut queue = self.queue();
             if queue.chunks.len() < threads * WAITING_PER_THREAD {
                 lock(&pieces.0).open += 1;
-                queue.chunks.push(Chunk { bytes: bytes.to_vec(), file: Arc::clone(pieces), nr });
+                let mut room = queue.spare.pop().unwrap_or_default();
                 drop(queue);
+                room.extend_from_slice(bytes);
+                self.queue().chunks.push(Chunk { bytes: room, file: Arc::clone(pieces), nr });
                 self.wake.notify_one();
                 return Ok(());
             }
@@ -210,8 +210,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    pub(super) fn store_chunk(&self, worker: &mut Worker, chunk: Chunk) -> Result<(), Stop> {
+    pub(super) fn store_chunk(&self, worker: &mut Worker, mut chunk: Chunk) -> Result<(), Stop> {
         let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, &chunk.bytes)?;
+        chunk.bytes.clear();
+        self.queue().spare.push(std::mem::take(&mut chunk.bytes));
         let last = {
             let mut state = lock(&chunk.file.0);
             state.ids[chunk.nr] = Some(id);

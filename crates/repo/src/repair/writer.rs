@@ -1,0 +1,112 @@
+//! New packs and new index files, durable in this order.
+
+use super::Repaired;
+use crate::blob::BlobHandle;
+use crate::documents::put_new;
+use crate::index::{BLOBS_MAX, IndexFile, IndexPack};
+use crate::layout::ObjectKind;
+use crate::locks::LockGuard;
+use crate::pack::{Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length, open_blob};
+use crate::repository::Repository;
+use bytes::Bytes;
+use recoup_core::{Error, Kind, Result};
+
+/// A pack is closed at this size.
+const PACK_BYTES: usize = 16 << 20;
+
+/// Collects blobs into packs and puts the packs.
+pub(super) struct Packs<'a> {
+    repo: &'a Repository,
+    lock: &'a LockGuard,
+    open: PackBuilder,
+    done: Vec<IndexPack>,
+}
+
+impl<'a> Packs<'a> {
+    pub(super) fn new(repo: &'a Repository, lock: &'a LockGuard) -> Self {
+        Packs { repo, lock, open: PackBuilder::default(), done: Vec::new() }
+    }
+
+    /// Adds a blob as it is stored: compressed if `uncompressed` says so.
+    pub(super) async fn add(
+        &mut self,
+        handle: BlobHandle,
+        stored: &[u8],
+        uncompressed: Option<usize>,
+    ) -> Result<()> {
+        self.open.add(self.repo.key(), self.repo.env(), handle, stored, uncompressed)?;
+        if self.open.len() >= PACK_BYTES || self.open.entries().len() >= BLOBS_MAX / 4 {
+            self.close().await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a pack, if one is open: data and trees never share one.
+    pub(super) async fn close(&mut self) -> Result<()> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let repo = self.repo;
+        let pack = std::mem::take(&mut self.open).finish(repo.key(), repo.env());
+        verify(repo, &pack).map_err(|cause| {
+            Error::new(Kind::Corrupt, "read back a pack before storing it")
+                .with("pack", pack.id)
+                .code("E0465")
+                .effect("it was not stored, and the originals are where they were")
+                .caused_by(cause)
+        })?;
+        self.lock.check()?;
+        put_new(&**repo.store(), ObjectKind::Pack, &pack.id, Bytes::from(pack.bytes)).await?;
+        self.done.push(IndexPack { id: pack.id, blobs: pack.entries });
+        Ok(())
+    }
+
+    /// Ends the last pack and gives what an index must list now.
+    pub(super) async fn finish(mut self, report: &mut Repaired) -> Result<Vec<IndexPack>> {
+        self.close().await?;
+        report.written += self.done.len() as u64;
+        Ok(self.done)
+    }
+}
+
+fn verify(repo: &Repository, pack: &Pack) -> Result<()> {
+    let size = pack.bytes.len() as u64;
+    let differs = || Error::new(Kind::Corrupt, "compare a pack with what was put in");
+    let trailer = pack.bytes.last_chunk::<4>().ok_or_else(differs)?;
+    let length = header_length(size, *trailer, repo.limits())?;
+    let end = size - TRAILER_BYTES;
+    // `header_length` has checked that both lie within
+    let header = &pack.bytes[(end - length) as usize..end as usize];
+    if decode_header(repo.key(), header, size)? != pack.entries {
+        return Err(differs());
+    }
+    for entry in &pack.entries {
+        let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
+        open_blob(repo.key(), entry, sealed, repo.limits())?;
+    }
+    Ok(())
+}
+
+/// Writes index files that list `packs`.
+pub(super) async fn save_index(
+    repo: &Repository,
+    lock: &LockGuard,
+    packs: Vec<IndexPack>,
+    report: &mut Repaired,
+) -> Result<()> {
+    let mut file = IndexFile::default();
+    for pack in packs {
+        if file.blobs() > 0 && file.blobs() + pack.blobs.len() > BLOBS_MAX {
+            save_one(repo, lock, std::mem::take(&mut file), report).await?;
+        }
+        file.packs.push(pack);
+    }
+    if file.packs.is_empty() { Ok(()) } else { save_one(repo, lock, file, report).await }
+}
+
+async fn save_one(repo: &Repository, lock: &LockGuard, file: IndexFile, report: &mut Repaired) -> Result<()> {
+    lock.check()?;
+    repo.documents().save(ObjectKind::Index, file.encode()?).await?;
+    report.written += 1;
+    Ok(())
+}
