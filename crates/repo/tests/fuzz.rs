@@ -107,3 +107,18 @@ fn every_target_has_a_test() {
         assert!(text.contains(&format!("fuzz(\"{name}\");")), "{name}");
     }
 }
+
+/// Half a document is an error for every parser and never a panic, wherever it was cut.
+#[test]
+fn trap_25_documents_cut_anywhere_are_refused() {
+    for (name, target) in TARGETS {
+        for whole in corpus(name).iter().filter(|bytes| bytes.len() < 10_000) {
+            let taken = (0..whole.len()).filter(|cut| target(&whole[..*cut])).count();
+            // A header cut between two entries is a shorter header, a shorter blob is another blob.
+            let may = matches!(*name, "pack_header" | "blob" | "unpacked");
+            // A line feed at the end is not part of the document.
+            let whitespace = whole.iter().rev().take_while(|b| b.is_ascii_whitespace()).count();
+            assert!(may || taken <= whitespace, "{name}: {taken} cuts are taken");
+        }
+    }
+}

@@ -14,3 +14,4 @@ mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
+mod traps;
