@@ -9,9 +9,9 @@
 mod kit;
 
 mod interop;
+mod traps;
 
 mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
-mod traps;
