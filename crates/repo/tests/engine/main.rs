@@ -9,6 +9,7 @@
 mod kit;
 
 mod interop;
+mod traps;
 
 mod crash_points;
 mod faults;
