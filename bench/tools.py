@@ -157,7 +157,8 @@ class Recoup(Tool):
             at_once = ["--keep-delete", "0s"] if "--keep-delete" in said else []
             return [*base, "prune", "--max-unused", "0", *at_once]
         return {
-            "init": [*base, "init"],
+            # The password is generated, and recoup asks whether it is.
+            "init": [*base, "init", "--generated-password"],
             "restore": [*base, "restore", "latest", "--target", str(target)],
             "check": [*base, "check", "--read-data"],
             "forget": [*base, "forget", "--keep-last", "1", "--group-by", ""],
