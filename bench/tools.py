@@ -11,9 +11,11 @@ import functools
 import os
 import shutil
 import subprocess
-import time
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+LAUNCH = Path(__file__).with_name("launch.py")
 
 # A generated 256-bit password, the same for every tool: what each spends on deriving a key is its own choice.
 PASSWORD = "6f0d2c9be1a84775c3f2e5d08b1947aa5c3e9d72f40b8861d7a2c4e95f3b1068"
@@ -72,15 +74,21 @@ class Tool:
         with self.log.open("ab") as log:
             log.write((" ".join(argv) + "\n").encode())
             log.flush()
-            begun = time.perf_counter()
-            process = subprocess.Popen(
-                argv, env=self._env(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=target
+            figures = target.with_name("figures")
+            figures.unlink(missing_ok=True)
+            # A launcher of its own: a process inherits the peak memory of the one that starts it.
+            launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(figures)]
+            subprocess.run(
+                [*launcher, *argv],
+                env=self._env(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=target,
+                check=True,
             )
-            _, status, usage = os.wait4(process.pid, 0)
-            wall = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-        cpu = usage.ru_utime + usage.ru_stime
-        return Figures(wall, cpu, usage.ru_maxrss / 1024, process.returncode)
+        wall, cpu, rss_mib, code = figures.read_text().split()
+        return Figures(float(wall), float(cpu), float(rss_mib), int(code))
 
     def fresh(self) -> None:
         """Forgets repository and cache."""
@@ -149,7 +157,8 @@ class Recoup(Tool):
             at_once = ["--keep-delete", "0s"] if "--keep-delete" in said else []
             return [*base, "prune", "--max-unused", "0", *at_once]
         return {
-            "init": [*base, "init"],
+            # The password is generated, and recoup asks whether it is.
+            "init": [*base, "init", "--generated-password"],
             "restore": [*base, "restore", "latest", "--target", str(target)],
             "check": [*base, "check", "--read-data"],
             "forget": [*base, "forget", "--keep-last", "1", "--group-by", ""],

@@ -1,6 +1,6 @@
-//! Random SIGKILLs during `recoup repo backup` of a tree that changes meanwhile. No completed
-//! snapshot is lost, the next run needs no help, and stock restic checks the result clean.
-//! 20 kills by default, 200 with `RECOUP_TEST_FULL=1`.
+//! Random SIGKILLs during `recoup repo backup` of a tree that changes meanwhile, and during `recoup repo
+//! prune` after forgetting. No completed snapshot is lost but those that were forgotten, the next run needs no
+//! help, and stock restic checks the result clean. 20 kills of each by default, 500 with `RECOUP_TEST_FULL=1`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 #[test]
 fn killed_backups_lose_nothing_that_was_complete() {
     let mut rng = StdRng::seed_from_u64(seed());
-    let kills = if full() { 200 } else { 20 };
+    let kills = if full() { 500 } else { 20 };
     let world = World::with_repository();
     let (kept, churn) = (world.path("tree/kept"), world.path("tree/churn"));
     std::fs::create_dir_all(&kept).unwrap();
@@ -65,6 +65,63 @@ fn killed_backups_lose_nothing_that_was_complete() {
         assert_eq!(&contents(&restored), state, "snapshot {id}");
     }
     println!("{killed} kills, {} completed snapshots, none lost", completed.len());
+}
+
+#[test]
+fn killed_prunes_lose_nothing_that_is_needed() {
+    let mut rng = StdRng::seed_from_u64(seed());
+    let kills = if full() { 500 } else { 20 };
+    let world = World::with_repository();
+    let kept = world.path("tree/kept");
+    std::fs::create_dir_all(&kept).unwrap();
+    for i in 0..30 {
+        write_random(&kept.join(format!("f{i}")), &mut rng, 300_000);
+    }
+    let mut snapshots = Vec::new();
+    let (mut killed, mut finished) = (0, 0);
+    while killed < kills {
+        for _ in 0..rng.random_range(1..6) {
+            write_random(&kept.join(format!("f{}", rng.random_range(0..40))), &mut rng, 400_000);
+        }
+        let made = world.repo(["backup", "tree", "--output", "json"]).expect_code(0).json();
+        snapshots.push((made["snapshot"].as_str().unwrap().to_owned(), contents(&kept)));
+        if snapshots.len() > 3 {
+            let (gone, _) = snapshots.remove(rng.random_range(0..2));
+            world.repo(["forget", &gone]).expect_code(0);
+        }
+        let how: &[&str] = match rng.random_range(0..3) {
+            0 => &["--keep-delete", "0s"],
+            1 => &["--keep-delete", "1s"],
+            _ => &["--instant-delete"],
+        };
+        let mut child = world
+            .repo_command()
+            .args(["prune", "--max-unused", "0"])
+            .args(how)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(rng.random_range(0..900)));
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        match output.status.code() {
+            None => killed += 1,
+            Some(code) => {
+                assert_eq!(code, 0, "{}", String::from_utf8_lossy(&output.stderr));
+                finished += 1;
+            }
+        }
+    }
+    for (id, state) in &snapshots {
+        let out = world.path(&format!("out-{}", &id[..8]));
+        world.repo(["restore", id, "--target", out.to_str().unwrap()]).expect_code(0);
+        let restored = find_dir(&out, "kept").expect("the folder is in the snapshot");
+        assert_eq!(&contents(&restored), state, "snapshot {id}");
+    }
+    world.repo(["prune", "--instant-delete", "--max-unused", "0"]).expect_code(0);
+    world.restic(["check", "--read-data", "--no-cache"]).expect_code(0);
+    println!("{killed} kills, {finished} finished prunes, {} snapshots whole", snapshots.len());
 }
 
 /// The snapshot if the run was faster than the kill.

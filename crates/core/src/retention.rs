@@ -152,12 +152,20 @@ pub struct Policy {
     pub within_yearly: Age,
     /// All that have every tag of one of these lists.
     pub tags: Vec<Vec<String>>,
+    /// All that have every tag of one of these lists are out of reach: no rule counts them, and they do
+    /// not stand for what a policy keeps.
+    pub protect: Vec<Vec<String>>,
 }
 
 impl Policy {
-    /// Whether it says nothing at all.
+    /// Whether it says nothing at all of what to keep.
     pub fn is_empty(&self) -> bool {
-        *self == Policy::default()
+        Policy { protect: Vec::new(), ..self.clone() } == Policy::default()
+    }
+
+    /// Whether a snapshot with these `tags` is out of reach.
+    pub fn protects(&self, tags: &[String]) -> bool {
+        self.protect.iter().any(|list| has_tags(tags, list))
     }
 }
 
@@ -179,8 +187,12 @@ pub struct Candidate {
 impl Candidate {
     /// Whether it has every one of `tags`; the empty tag matches a snapshot that has none.
     pub fn has_tags(&self, tags: &[String]) -> bool {
-        tags.iter().all(|tag| self.tags.contains(tag) || (tag.is_empty() && self.tags.is_empty()))
+        has_tags(&self.tags, tags)
     }
+}
+
+fn has_tags(has: &[String], tags: &[String]) -> bool {
+    tags.iter().all(|tag| has.contains(tag) || (tag.is_empty() && has.is_empty()))
 }
 
 /// What makes snapshots a series to which a policy applies on its own.
@@ -273,7 +285,7 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned)
             .effect("no snapshot was forgotten"));
     }
     let mut groups: BTreeMap<GroupKey, Vec<&Candidate>> = BTreeMap::new();
-    for candidate in candidates {
+    for candidate in candidates.iter().filter(|candidate| !policy.protects(&candidate.tags)) {
         groups.entry(group_key(candidate, by)).or_default().push(candidate);
     }
     let mut plan = Plan::default();
@@ -499,5 +511,29 @@ mod tests {
         assert!("5".parse::<Age>().is_err() && "1x".parse::<Age>().is_err());
         assert_eq!("2y3d".parse::<Age>().unwrap().to_string(), "2y3d");
         assert!("65535y".parse::<Age>().unwrap().before(&end).is_none());
+    }
+
+    #[test]
+    fn what_is_protected_is_neither_forgotten_nor_counted() {
+        let mut candidates = series();
+        candidates[0].tags = vec!["legal".into()];
+        candidates[4].tags = vec!["legal".into()];
+        let protect = vec![vec!["legal".to_owned()]];
+        let policy = Policy { last: Keep::Count(1), protect: protect.clone(), ..Policy::default() };
+        let plan = plan(&candidates, &policy, GroupBy::default(), &now()).unwrap();
+        assert_eq!(plan.groups[0].keep[0].id, "d");
+        assert_eq!(plan.remove().collect::<Vec<_>>(), ["c", "b"]);
+        assert!(Policy { protect, ..Policy::default() }.is_empty());
+    }
+
+    #[test]
+    fn trap_28_a_tag_that_nobody_has_keeps_nothing_and_is_refused() {
+        let policy = Policy { tags: vec![vec!["typo".into()]], ..Policy::default() };
+        let err = super::plan(&series(), &policy, GroupBy::default(), &now()).unwrap_err();
+        assert_eq!((err.kind(), err.stable_code()), (Kind::Refused, Some("E0461")));
+        for text in ["-1", "unlimited"] {
+            let all = Policy { daily: text.parse().unwrap(), ..Policy::default() };
+            assert_eq!(kept(&series(), &all).concat(), "edba");
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::layout::ObjectKind;
 use crate::locks::LockMode;
 use crate::problem::Problem;
 use crate::repository::{Repository, SnapshotFilter, SnapshotList};
+use crate::snapshot::Snapshot;
 use jiff::tz::{Offset, TimeZone};
 use recoup_core::retention::{self, Candidate, GroupBy, Plan, Policy};
 use recoup_core::{Error, Kind, Result};
@@ -58,6 +59,20 @@ pub async fn forget(repository: &Repository, ids: &[Id], options: ForgetOptions)
     let done = remove(repository, ids, false).await;
     lock.release().await?;
     done
+}
+
+/// Refuses to forget a snapshot that `policy` protects by its tags.
+///
+/// # Errors
+/// `Kind::Refused`, E0478.
+pub fn refuse_protected(id: &Id, snapshot: &Snapshot, policy: &Policy) -> Result<()> {
+    if !policy.protects(&snapshot.tags) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, "forget a snapshot that is protected by its tags")
+        .with("snapshot", id)
+        .code("E0478")
+        .effect("no snapshot was forgotten"))
 }
 
 /// Forgets what `policy` does not keep of the snapshots that `filter` means.

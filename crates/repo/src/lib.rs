@@ -58,6 +58,7 @@ pub mod keys;
 pub mod search;
 pub mod tagging;
 pub mod tally;
+pub mod prune;
 pub mod write;
 
 pub mod copy;

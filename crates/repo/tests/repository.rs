@@ -147,7 +147,7 @@ async fn of_two_who_want_it_alone_one_at_most_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lock_is_refreshed_and_one_that_is_not_is_not_relied_on() {
+async fn trap_43_a_lock_is_refreshed_and_one_that_is_not_is_not_relied_on() {
     let store = Memory::new();
     let (env, clock) = scripted("2026-01-01T00:00:00Z", 1);
     let repository = init(&store, "a", &env).await.unwrap();

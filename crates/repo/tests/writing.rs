@@ -68,7 +68,7 @@ fn assert_restored(tree: &Tree, target: &std::path::Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stock_restic_checks_and_restores_what_was_written() {
+async fn trap_09_stock_restic_checks_and_restores_what_was_written() {
     let seed = seed();
     let home = tempfile::tempdir().unwrap();
     let root = home.path().join("repository");
@@ -312,7 +312,7 @@ impl FileReader for Reader1 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_24_117_118_119_trouble_with_one_file_is_told_and_the_rest_goes_on() {
+async fn rows_24_117_118_119_trap_13_trouble_with_one_file_is_told_and_the_rest_goes_on() {
     let repository = fresh(Arc::new(Memory::new())).await;
     let folder = Troubled(vec![
         ("broken", How::BreaksHalfway),

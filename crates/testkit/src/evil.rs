@@ -152,6 +152,16 @@ impl Evil {
         }
     }
 
+    /// Writes one index file for every single blob of the packs that were flushed.
+    pub fn split_index(&mut self) {
+        for pack in std::mem::take(&mut self.index) {
+            for blob in pack["blobs"].as_array().unwrap() {
+                let packs = json!([{ "id": pack["id"], "blobs": [blob] }]);
+                self.document(ObjectKind::Index, &json!({ "packs": packs }));
+            }
+        }
+    }
+
     /// A snapshot of `tree`.
     pub fn snapshot(&mut self, tree: Id) -> Id {
         let json = json!({

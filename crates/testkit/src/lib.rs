@@ -25,3 +25,6 @@ pub mod crash;
 
 #[cfg(feature = "hostile")]
 pub mod evil;
+
+#[cfg(feature = "hostile")]
+pub mod parsers;

@@ -347,6 +347,27 @@ pub(super) const CODES: &[Code] = &[
         next: "Set the clock of this machine and of the writer. If the snapshot itself is wrong, forget it by its id.",
     },
     Code {
+        code: "E0476",
+        title: "it is not certain what the snapshots need",
+        meaning: "Before space is given back, every snapshot, every index file and every directory must be read. One of them cannot be, or a needed piece is in no pack that is whole.",
+        effect: "Nothing was deleted.",
+        next: "Run `recoup repo check`, repair what it names, then prune again.",
+    },
+    Code {
+        code: "E0477",
+        title: "snapshots that must be there are not",
+        meaning: "The repository holds data, and its list of snapshots is empty or lacks a protected one. Either they were all forgotten, or the location gave a wrong list.",
+        effect: "Nothing was deleted.",
+        next: "List the snapshots. If they are meant to be gone, prune with `--allow-no-snapshots`.",
+    },
+    Code {
+        code: "E0478",
+        title: "the snapshot is protected",
+        meaning: "A snapshot was to be forgotten by its id, and has tags that the same call protects.",
+        effect: "No snapshot was forgotten.",
+        next: "Leave out `--protect-tag` if the snapshot is meant to go.",
+    },
+    Code {
         code: "E0496",
         title: "a repair has no place for the originals",
         meaning: "A repair never deletes an original before a copy of it lies in quarantine. This location keeps no objects but those of restic's layout, and no other directory was named.",

@@ -88,6 +88,24 @@ impl MasterKey {
         Ok(body)
     }
 
+    /// Checks the seal of `sealed` and decrypts nothing.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` if the bytes were not sealed with this key, or changed since.
+    pub fn check(&self, sealed: &[u8]) -> Result<()> {
+        let corrupt = |why| Error::new(Kind::Corrupt, format!("check sealed bytes: {why}")).code("E0413");
+        let Some((iv, rest)) = sealed.split_first_chunk::<IV_BYTES>() else {
+            return Err(corrupt("they are too short"));
+        };
+        let Some((body, mac)) = rest.split_last_chunk::<MAC_BYTES>() else {
+            return Err(corrupt("they are too short"));
+        };
+        if self.is_weak() || *iv == [0; IV_BYTES] || !bool::from(self.mac(iv, body).ct_eq(mac)) {
+            return Err(corrupt("the seal is broken"));
+        }
+        Ok(())
+    }
+
     /// Like [`MasterKey::open_in_place`], into a vector.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Reads the index from a store and mends it in memory: a damaged, foreign or missing index file is
 //! reported and never in the way (fault rows 29, 34, 37, 149).
 
-use super::file::IndexFile;
+use super::file::{IndexFile, MarkedFile};
 use super::table::{Index, IndexBuilder};
 use crate::crypto::MasterKey;
 use crate::id::Id;
@@ -27,14 +27,32 @@ const PARALLEL: usize = 8;
 /// # Errors
 /// Only if the store cannot be listed or read; damage goes into [`Index::problems`].
 pub async fn load(store: &dyn Store, key: &MasterKey, limits: &Limits) -> Result<Index> {
+    Ok(load_each(store, key, limits, |_, _| {}).await?.0)
+}
+
+/// As [`load`]; `each` sees every index file that could be read, with its marks. Gives the bytes of every
+/// pack that is there as well.
+///
+/// # Errors
+/// As [`load`].
+pub async fn load_each(
+    store: &dyn Store,
+    key: &MasterKey,
+    limits: &Limits,
+    mut each: impl FnMut(Id, &MarkedFile),
+) -> Result<(Index, HashMap<Id, u64>)> {
     let mut builder = IndexBuilder::default();
     let files = list_ids(store, ObjectKind::Index, &mut builder).await?;
     let mut read = futures_util::stream::iter(files)
-        .map(|meta| async move { (meta.0, read_file(store, key, limits, meta.0).await) })
+        .map(|meta| async move { (meta.0, read_marked(store, key, limits, meta.0).await) })
         .buffer_unordered(PARALLEL);
     while let Some((id, file)) = read.next().await {
         match file {
-            Ok(file) => builder.add(file),
+            Ok(file) => {
+                each(id, &file);
+                builder.mark(&file.marked);
+                builder.add(file.file);
+            }
             Err(err) if is_damage(&err) => {
                 builder.report(Problem::new(
                     "E0422",
@@ -48,7 +66,7 @@ pub async fn load(store: &dyn Store, key: &MasterKey, limits: &Limits) -> Result
     let sizes: HashMap<Id, u64> =
         list_ids(store, ObjectKind::Pack, &mut builder).await?.into_iter().collect();
     mend(store, key, limits, &sizes, &mut builder).await?;
-    Ok(builder.finish(&sizes))
+    Ok((builder.finish(&sizes), sizes))
 }
 
 async fn mend(
@@ -89,13 +107,21 @@ async fn mend(
 /// # Errors
 /// `Kind::Corrupt` if it is not what its name says or no index; as the store says otherwise.
 pub async fn read_file(store: &dyn Store, key: &MasterKey, limits: &Limits, id: Id) -> Result<IndexFile> {
+    Ok(read_marked(store, key, limits, id).await?.file)
+}
+
+/// As [`read_file`], with the marks.
+///
+/// # Errors
+/// As [`read_file`].
+pub async fn read_marked(store: &dyn Store, key: &MasterKey, limits: &Limits, id: Id) -> Result<MarkedFile> {
     let bytes = store.get(&layout::key(ObjectKind::Index, &id), None).await?;
     if Id::of(&bytes) != id {
         return Err(
             Error::new(Kind::Corrupt, "read an index: its content is not what its name says").code("E0422")
         );
     }
-    IndexFile::decode(&unpacked::decode(key.open(&bytes)?, limits)?)
+    MarkedFile::decode(&unpacked::decode(key.open(&bytes)?, limits)?)
 }
 
 /// Reads the header of a pack of `size` bytes: the end is read once, and once more if the header is

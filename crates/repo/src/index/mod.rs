@@ -8,5 +8,5 @@ pub mod file;
 pub mod load;
 mod table;
 
-pub use file::{BLOBS_MAX, IndexFile, IndexPack};
+pub use file::{BLOBS_MAX, IndexFile, IndexPack, MarkedFile, MarkedPack};
 pub use table::{Index, IndexBuilder, Location, PackState};

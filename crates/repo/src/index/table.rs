@@ -3,7 +3,7 @@
 //! A blob takes 52 bytes: 32 for its id, 4 each for pack, offset, length and plaintext length, one for
 //! its kind. Ten million blobs, about 15 TB of files, take half a GiB.
 
-use super::file::{IndexFile, IndexPack};
+use super::file::{IndexFile, IndexPack, MarkedPack};
 use crate::blob::{BlobHandle, BlobKind};
 use crate::id::Id;
 use crate::pack::{PackEntry, size_of};
@@ -151,6 +151,8 @@ impl Index {
 #[derive(Default)]
 pub struct IndexBuilder {
     claims: HashMap<Id, Vec<PackEntry>>,
+    /// Packs that wait for deletion: nobody relies on them, and nobody takes them for forgotten ones.
+    marked: HashSet<Id>,
     mended: Vec<IndexPack>,
     problems: Vec<Problem>,
 }
@@ -168,6 +170,11 @@ impl IndexBuilder {
         }
     }
 
+    /// Notes packs that wait for deletion. One that an index file lists all the same is in use.
+    pub fn mark(&mut self, marked: &[MarkedPack]) {
+        self.marked.extend(marked.iter().map(|pack| pack.id));
+    }
+
     /// Notes what was wrong.
     pub fn report(&mut self, problem: Problem) {
         self.problems.push(problem);
@@ -181,8 +188,9 @@ impl IndexBuilder {
             entries.dedup();
         }
         let sound = |id: &Id, size: u64| self.claims.get(id).is_some_and(|entries| adds_up(entries, size));
-        let mut doubtful: Vec<_> =
-            sizes.iter().filter(|(id, size)| !sound(id, **size)).map(|(id, size)| (*id, *size)).collect();
+        let is_live = |id: &Id| self.claims.contains_key(id) || !self.marked.contains(id);
+        let doubtful = sizes.iter().filter(|(id, size)| is_live(id) && !sound(id, **size));
+        let mut doubtful: Vec<_> = doubtful.map(|(id, size)| (*id, *size)).collect();
         doubtful.sort_unstable();
         doubtful
     }

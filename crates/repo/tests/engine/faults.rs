@@ -119,7 +119,7 @@ fn mentions(report: &CheckReport, object: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_021_a_full_disk_at_any_write_loses_nothing_and_the_next_run_works() {
+async fn row_021_trap_04_a_full_disk_at_any_write_loses_nothing_and_the_next_run_works() {
     let bench = Bench::new().await;
     let third = bench.second.changed(seed());
     for nth in 0.. {
@@ -429,7 +429,7 @@ async fn row_139_a_damaged_snapshot_delivers_everything_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listing_that_breaks_off_is_an_error_and_never_an_empty_repository() {
+async fn trap_06_a_listing_that_breaks_off_is_an_error_and_never_an_empty_repository() {
     let bench = Bench::new().await;
     for prefix in ["snapshots", "index", "data", "keys"] {
         let script = Script::always(Op::List, prefix, Fault::BrokenList(0));

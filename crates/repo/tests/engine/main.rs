@@ -9,11 +9,16 @@
 mod kit;
 
 mod interop;
+mod traps;
 
 mod crash_points;
 mod faults;
 mod hostile;
 mod opening;
+mod prune;
+mod prune_crashes;
+mod prune_plan;
+mod prune_schedules;
 mod repair;
 mod rotation;
 mod state_machine;

@@ -90,7 +90,7 @@ async fn wrong_password_and_no_repository_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_location_that_lost_its_config_is_never_made_anew() {
+async fn trap_50_a_location_that_lost_its_config_is_never_made_anew() {
     let memory = Memory::new();
     let store: Arc<dyn Store> = Arc::new(memory.clone());
     let repo = kit::init(Arc::clone(&store), &real()).await.unwrap();

@@ -1,5 +1,5 @@
-//! Random histories against a model: backups of two writers at once, runs that die, forgetting, objects
-//! that go bad. The model knows which snapshot holds which tree; after every step the repository must
+//! Random histories against a model: backups of two writers at once, runs that die, forgetting, pruning,
+//! objects that go bad. The model knows which snapshot holds which tree; after every step the repository must
 //! agree with it, and what it cannot give back it must name.
 
 use crate::kit;
@@ -9,6 +9,7 @@ use proptest::test_runner::{Config, RngSeed, TestRunner};
 use recoup_core::Kind;
 use recoup_repo::Id;
 use recoup_repo::forget::{ForgetOptions, forget};
+use recoup_repo::prune::{PruneOptions, Unused, prune};
 use recoup_repo::read::RestoreReport;
 use recoup_store::memory::Memory;
 use recoup_store::{Key, Store};
@@ -17,6 +18,7 @@ use recoup_testkit::faulty::{Fault, Faulty, Op, Script};
 use recoup_testkit::tree::{Flat, Tree, seed};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One thing that happens to a repository. Numbers choose among what is there, modulo its count.
 #[derive(Clone, Debug)]
@@ -38,6 +40,11 @@ enum Step {
     },
     Forget {
         nr: usize,
+    },
+    /// Gives space back, at once or in two phases; the store may fail for good at its `writes`-th change.
+    Prune {
+        at_once: bool,
+        writes: usize,
     },
     LoseIndex {
         nr: usize,
@@ -65,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..2usize, any::<u64>(), 0..6usize)
             .prop_map(|(writer, day, puts)| Step::Dies { writer, day, puts }),
         3 => number().prop_map(|nr| Step::Forget { nr }),
+        3 => (any::<bool>(), 0..24usize).prop_map(|(at_once, writes)| Step::Prune { at_once, writes }),
         1 => number().prop_map(|nr| Step::LoseIndex { nr }),
         1 => (number(), number()).prop_map(|(nr, bit)| Step::GarbleIndex { nr, bit }),
         1 => (number(), number()).prop_map(|(nr, bit)| Step::GarbleSnapshot { nr, bit }),
@@ -99,6 +107,7 @@ impl Model {
             Step::Together { day } => self.together(day).await,
             Step::Dies { writer, day, puts } => self.dies(writer, day, puts).await,
             Step::Forget { nr } => self.forget(nr).await,
+            Step::Prune { at_once, writes } => self.prune(at_once, writes).await,
             Step::LoseIndex { nr } => {
                 self.tamper("index/", nr, |_| None);
                 Ok(())
@@ -174,6 +183,21 @@ impl Model {
         }
         self.snapshots.remove(&id);
         Ok(())
+    }
+
+    /// It may refuse, and it may die; what it did until then must not show.
+    async fn prune(&mut self, at_once: bool, writes: usize) -> Result<(), String> {
+        let dies = |op| Script { nth: writes, ..Script::always(op, "", Fault::Error(Kind::Unavailable)) };
+        let faulty = Faulty::new(Arc::new(self.store.clone()), [dies(Op::Put), dies(Op::Delete)]);
+        let repo = self.open(Arc::new(faulty)).await?;
+        let keep_delete = if at_once { Duration::ZERO } else { PruneOptions::default().keep_delete };
+        let max_unused = Unused::Bytes(0);
+        let options = PruneOptions { keep_delete, max_unused, ..PruneOptions::default() };
+        match prune(&repo, &options).await {
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.kind(), Kind::Refused | Kind::Unavailable) => Ok(()),
+            Err(e) => Err(format!("prune: {e:?}")),
+        }
     }
 
     fn tamper(&self, prefix: &str, nr: usize, change: impl FnOnce(Bytes) -> Option<Bytes>) -> Option<Key> {
@@ -257,7 +281,7 @@ fn flip(bytes: &Bytes, bit: usize) -> Bytes {
 fn a_repository_agrees_with_its_model_whatever_happens() {
     let is_full = std::env::var_os("RECOUP_TEST_FULL").is_some();
     let seed = seed();
-    let cases = if is_full { 2_000 } else { 12 };
+    let cases = if is_full { 2_000 } else { 60 };
     let config = Config {
         cases,
         rng_seed: RngSeed::Fixed(seed),

@@ -205,7 +205,7 @@ fn a_damaged_file_never_has_the_real_name() {
 }
 
 #[test]
-fn row_131_a_planted_link_is_never_followed() {
+fn row_131_trap_37_a_planted_link_is_never_followed() {
     for overwrite in [Overwrite::Never, Overwrite::IfChanged, Overwrite::Always] {
         let (to, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         sh(outside.path(), "echo precious > file; mkdir dir");

@@ -11,13 +11,15 @@ use recoup_core::name::escape;
 use recoup_core::retention::{Age, GroupBy, Keep, Plan, Policy};
 use recoup_core::units::Span;
 use recoup_core::{Error, Kind, Result};
-use recoup_repo::forget::{ForgetOptions, Forgotten, by_policy, forget};
+use recoup_repo::forget::{ForgetOptions, Forgotten, by_policy, forget, refuse_protected};
+use recoup_repo::repository::Repository;
 use serde_json::json;
+use std::time::Duration;
 
 /// Forget snapshots, by name or by policy.
 ///
 /// Acts at once, as restic does; --dry-run shows. Data that no snapshot needs any more stays until it
-/// is pruned. A policy that would keep nothing of a group is refused.
+/// is pruned; --prune does that at once. A policy that would keep nothing of a group is refused.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  recoup repo -r /srv/backup forget --keep-daily 14 --keep-monthly 12 --dry-run\n  recoup repo -r /srv/backup forget 4f1c02aa"
@@ -33,6 +35,15 @@ pub(crate) struct Arguments {
     /// What makes snapshots a series of their own: a list of host, paths, tags.
     #[arg(short = 'g', long, value_name = "LIST", default_value = "host,paths")]
     group_by: GroupBy,
+    /// Never forget snapshots with these tags, comma separated, whatever the policy says; may be given more
+    /// than once.
+    #[arg(long, value_name = "TAG[,TAG...]")]
+    protect_tag: Vec<String>,
+    /// Prune afterwards and give the space back at once, as restic does.
+    #[arg(long)]
+    prune: bool,
+    #[command(flatten)]
+    how: super::prune::How,
     /// Wait this long for others who hold the repository.
     #[arg(long, value_name = "DURATION", default_value = "0s")]
     retry_lock: Span,
@@ -64,6 +75,21 @@ struct PolicyArguments {
     /// Keep all that are at most this much older than the newest, as in 1y5m7d2h.
     #[arg(long, value_name = "AGE", default_value = "")]
     keep_within: Age,
+    /// Keep hourly ones that are at most this much older than the newest.
+    #[arg(long, value_name = "AGE", default_value = "")]
+    keep_within_hourly: Age,
+    /// Keep daily ones that are at most this much older than the newest.
+    #[arg(long, value_name = "AGE", default_value = "")]
+    keep_within_daily: Age,
+    /// Keep weekly ones that are at most this much older than the newest.
+    #[arg(long, value_name = "AGE", default_value = "")]
+    keep_within_weekly: Age,
+    /// Keep monthly ones that are at most this much older than the newest.
+    #[arg(long, value_name = "AGE", default_value = "")]
+    keep_within_monthly: Age,
+    /// Keep yearly ones that are at most this much older than the newest.
+    #[arg(long, value_name = "AGE", default_value = "")]
+    keep_within_yearly: Age,
     /// Keep all with these tags, comma separated; may be given more than once.
     #[arg(long, value_name = "TAG[,TAG...]")]
     keep_tag: Vec<String>,
@@ -79,16 +105,41 @@ impl PolicyArguments {
             monthly: self.keep_monthly,
             yearly: self.keep_yearly,
             within: self.keep_within,
-            tags: self.keep_tag.iter().map(|t| t.split(',').map(str::to_owned).collect()).collect(),
-            ..Policy::default()
+            within_hourly: self.keep_within_hourly,
+            within_daily: self.keep_within_daily,
+            within_weekly: self.keep_within_weekly,
+            within_monthly: self.keep_within_monthly,
+            within_yearly: self.keep_within_yearly,
+            tags: tag_lists(&self.keep_tag),
+            protect: Vec::new(),
         }
     }
 }
 
+fn tag_lists(lists: &[String]) -> Vec<Vec<String>> {
+    lists.iter().map(|list| list.split(',').map(str::to_owned).collect()).collect()
+}
+
 pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context) -> Result<Answer> {
     let repository = open.repository(context).await?;
-    let policy = arguments.policy.policy();
+    let answer = forgotten(&arguments, &repository).await?;
+    if !arguments.prune || answer.outcome != Outcome::Pass {
+        return Ok(answer);
+    }
+    let mut how = arguments.how.options()?;
+    // Whoever writes `forget --prune` is used to see the space at once.
+    how.keep_delete = Duration::ZERO;
+    how.dry_run = arguments.dry_run;
+    how.lock_wait = arguments.retry_lock.0;
+    let pruned = super::prune::act(&repository, &how).await?;
+    let text = format!("{}{}", answer.text, pruned.text);
+    Ok(Answer { text, ..answer }.with(json!({ "prune": pruned.body })))
+}
+
+async fn forgotten(arguments: &Arguments, repository: &Repository) -> Result<Answer> {
     let options = ForgetOptions { dry_run: arguments.dry_run, lock_wait: arguments.retry_lock.0 };
+    let policy = Policy { protect: tag_lists(&arguments.protect_tag), ..arguments.policy.policy() };
+    let filter = arguments.filter.to_filter();
     if !arguments.ids.is_empty() {
         if !policy.is_empty() {
             return Err(Error::new(Kind::Config, "forget by name and by policy in one call")
@@ -97,13 +148,14 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         }
         let mut ids = Vec::new();
         for wanted in &arguments.ids {
-            ids.push(repository.find_snapshot(wanted, &arguments.filter.to_filter()).await?.0);
+            let (id, snapshot) = repository.find_snapshot(wanted, &filter).await?;
+            refuse_protected(&id, &snapshot, &policy)?;
+            ids.push(id);
         }
-        let done = forget(&repository, &ids, options).await?;
+        let done = forget(repository, &ids, options).await?;
         return Ok(answer(&done, None, arguments.dry_run));
     }
-    let filter = arguments.filter.to_filter();
-    let by = by_policy(&repository, &filter, &policy, arguments.group_by, options).await?;
+    let by = by_policy(repository, &filter, &policy, arguments.group_by, options).await?;
     let findings = by.problems.iter().map(finding).collect();
     Ok(answer(&by.done, Some(&by.plan), arguments.dry_run).findings(findings))
 }

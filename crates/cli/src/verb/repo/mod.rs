@@ -12,6 +12,7 @@ mod init;
 mod key;
 mod ls;
 mod open;
+mod prune;
 mod repair;
 mod restore;
 mod snapshots;
@@ -51,6 +52,7 @@ enum Verb {
     Check(check::Arguments),
     Repair(repair::Arguments),
     Forget(forget::Arguments),
+    Prune(prune::Arguments),
     Unlock(unlock::Arguments),
     Key(key::Arguments),
     Copy(copy::Arguments),
@@ -78,6 +80,7 @@ impl Arguments {
             Verb::Check(_) => "repo check",
             Verb::Repair(_) => "repo repair",
             Verb::Forget(_) => "repo forget",
+            Verb::Prune(_) => "repo prune",
             Verb::Unlock(_) => "repo unlock",
             Verb::Key(_) => "repo key",
             Verb::Copy(_) => "repo copy",
@@ -102,6 +105,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Check(a) => check::run(a, open, context).await,
         Verb::Repair(a) => repair::run(a, open, context).await,
         Verb::Forget(a) => forget::run(a, open, context).await,
+        Verb::Prune(a) => prune::run(a, open, context).await,
         Verb::Unlock(a) => unlock::run(a, open, context).await,
         Verb::Key(a) => key::run(a, open, context).await,
         Verb::Copy(a) => copy::run(a, open, context).await,

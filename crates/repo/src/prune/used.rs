@@ -1,0 +1,105 @@
+//! Which blobs the snapshots need: every tree is read once, several at a time.
+
+use super::facts::{Facts, unsure};
+use crate::blob::BlobHandle;
+use crate::id::Id;
+use crate::layout::{self, ObjectKind};
+use crate::pack::open_blob;
+use crate::repository::{Repository, SnapshotList};
+use crate::tree::Tree;
+use recoup_core::{Error, Result};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// Trees that are read at a time.
+const AT_ONCE: usize = 16;
+
+/// What is needed, by snapshot and by blob.
+#[derive(Default)]
+pub(super) struct Used {
+    /// The snapshots that were walked, with their roots.
+    pub(super) snapshots: BTreeMap<Id, Id>,
+    blobs: HashSet<BlobHandle>,
+}
+
+impl Used {
+    /// For each copy of `facts` whether its blob is needed.
+    ///
+    /// # Errors
+    /// `Kind::Refused`, E0476, if a needed blob is nowhere.
+    pub(super) fn needed(&self, facts: &Facts) -> Result<Vec<bool>> {
+        let mut needed = vec![false; facts.copies.len()];
+        for blob in &self.blobs {
+            let copies = facts.copies_of(blob);
+            if copies.is_empty() {
+                return Err(unsure(format!("no pack has the {blob}, which a snapshot needs")));
+            }
+            needed[copies.start] = true;
+        }
+        Ok(needed)
+    }
+
+    /// Walks the snapshots of `list` that were not walked yet; gives all of them.
+    ///
+    /// # Errors
+    /// `Kind::Refused`, E0476, if a snapshot or a tree cannot be read.
+    pub(super) async fn walk(
+        &mut self,
+        repo: &Repository,
+        facts: &Arc<Facts>,
+        list: SnapshotList,
+    ) -> Result<Vec<Id>> {
+        if let Some(problem) = list.problems.first() {
+            return Err(unsure(format!("{}: {}", problem.object, problem.problem)));
+        }
+        let mut todo = Vec::new();
+        let mut there = Vec::new();
+        for (id, snapshot) in list.snapshots {
+            there.push(id);
+            if self.snapshots.insert(id, snapshot.tree).is_none()
+                && self.blobs.insert(BlobHandle::tree(snapshot.tree))
+            {
+                todo.push(snapshot.tree);
+            }
+        }
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < AT_ONCE
+                && let Some(id) = todo.pop()
+            {
+                let (repo, facts) = (repo.clone(), Arc::clone(facts));
+                running.spawn(async move { tree(&repo, &facts, id).await });
+            }
+            let Some(done) = running.join_next().await else { return Ok(there) };
+            let tree = done.map_err(|cause| Error::bug("read a tree").caused_by(cause))??;
+            for node in &tree.nodes {
+                self.blobs.extend(node.content.iter().flatten().map(|id| BlobHandle::data(*id)));
+                todo.extend(node.subtree.filter(|subtree| self.blobs.insert(BlobHandle::tree(*subtree))));
+            }
+        }
+    }
+}
+
+async fn tree(repo: &Repository, facts: &Facts, id: Id) -> Result<Tree> {
+    let handle = BlobHandle::tree(id);
+    let mut why = "no pack has it".to_owned();
+    for ordinal in facts.copies_of(&handle) {
+        let pack = facts.pack_of(ordinal);
+        let entry = facts.copies[ordinal].entry;
+        if pack.size.is_none_or(|size| entry.end() > size) {
+            continue;
+        }
+        let key = layout::key(ObjectKind::Pack, &pack.id);
+        let sealed = repo.store().get(&key, Some(u64::from(entry.offset)..entry.end())).await;
+        let plain = sealed.and_then(|sealed| open_blob(repo.key(), &entry, sealed.to_vec(), repo.limits()));
+        match plain.and_then(|plain| Tree::decode(&plain)) {
+            Ok(tree) => match tree.problems.iter().find(|problem| problem.lost) {
+                None => return Ok(tree),
+                Some(problem) => why = format!("its entry \"{}\": {}", problem.name, problem.problem),
+            },
+            Err(err) => why = err.to_string(),
+        }
+    }
+    Err(unsure(format!("the {handle}: {why}")))
+}
