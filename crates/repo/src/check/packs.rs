@@ -5,13 +5,13 @@ use crate::blob::BlobHandle;
 use crate::id::Id;
 use crate::index::load::read_header;
 use crate::layout::{self, ObjectKind};
-use crate::pack::{PackEntry, open_blob};
+use crate::pack::{BlobOpener, PackEntry};
 use crate::problem::Problem;
 use crate::read::{Progress, Total, is_damage};
 use crate::repository::Repository;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use recoup_core::{Error, Kind, Result};
+use recoup_core::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -163,13 +163,11 @@ async fn open_window(
     let repo = repo.clone();
     let work = move || {
         hash.update(&bytes);
-        let is_damaged = |entry: &PackEntry| {
+        let mut opener = BlobOpener::default();
+        let mut is_damaged = |entry: &PackEntry| {
             let from = (u64::from(entry.offset) - start) as usize;
             let sealed = bytes.get(from..from + entry.length as usize);
-            let opened = sealed
-                .ok_or_else(|| Error::new(Kind::Corrupt, "read a blob"))
-                .and_then(|sealed| open_blob(repo.key(), entry, sealed.to_vec(), repo.limits()));
-            opened.is_err()
+            sealed.is_none_or(|sealed| opener.open(repo.key(), entry, sealed, repo.limits()).is_err())
         };
         (inside.iter().filter(|entry| is_damaged(entry)).map(|entry| entry.handle).collect(), hash)
     };

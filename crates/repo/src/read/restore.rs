@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex};
 
 /// Files that are open at a time.
 const FILES_MAX: usize = 200;
+/// Files that a thread begins or finishes in one go.
+const FILES_PER_TASK: usize = 25;
 /// Blobs of a batch; a single file may have more.
 const BLOBS_MAX: usize = 50_000;
 /// Packs that are read at a time.
@@ -175,7 +177,6 @@ impl Run {
     async fn batch(&mut self, steps: Vec<Step>) -> Result<()> {
         let mut later = Vec::new();
         let mut begun: Vec<(TreePath, Entry, Layout)> = Vec::new();
-        let mut open = Vec::new();
         for step in steps {
             match step {
                 Step::Problem(problem) => self.report.problem(problem),
@@ -189,9 +190,7 @@ impl Run {
                 },
             }
         }
-        for (path, entry, layout) in begun {
-            open.extend(self.begin_file(path, entry, layout));
-        }
+        let open = self.begin_files(begun).await?;
         let open = self.write(open).await?;
         self.finish_files(open).await?;
         for step in later {
@@ -279,18 +278,30 @@ impl Run {
         Some(Later::File(path, entry, layout))
     }
 
-    fn begin_file(&mut self, path: TreePath, entry: Entry, layout: Layout) -> Option<Open> {
-        match self.target.begin_file(&path, &entry, layout.bytes) {
-            Ok(target) => {
-                let damaged = Mutex::new(layout.missing.clone());
-                Some(Open { path, entry, layout, target, failed: Mutex::new(None), damaged })
-            }
-            Err(error) => {
-                self.not_restored.insert(path.clone());
-                self.report.problem(PathProblem { path, error });
-                None
+    /// Begins files, several together, since handing a single small one to a thread takes longer than
+    /// making it.
+    async fn begin_files(&mut self, files: Vec<(TreePath, Entry, Layout)>) -> Result<Vec<Open>> {
+        let target = &self.target;
+        let begun = futures_util::stream::iter(groups(files))
+            .map(|files| {
+                let target = Arc::clone(target);
+                blocking(move || files.into_iter().map(|file| begin_file(&*target, file)).collect::<Vec<_>>())
+            })
+            .buffered(READS_AT_ONCE);
+        let mut begun = std::pin::pin!(begun);
+        let mut open = Vec::new();
+        while let Some(group) = begun.next().await {
+            for file in group? {
+                match file {
+                    Ok(file) => open.push(file),
+                    Err(problem) => {
+                        self.not_restored.insert(problem.path.clone());
+                        self.report.problem(problem);
+                    }
+                }
             }
         }
+        Ok(open)
     }
 
     fn damaged(&mut self, path: &TreePath, ranges: Vec<(u64, Option<u64>)>) {
@@ -322,30 +333,37 @@ impl Run {
 
     async fn finish_files(&mut self, open: Vec<Open>) -> Result<()> {
         let keep = self.keep_damaged;
-        let done = futures_util::stream::iter(open)
-            .map(|file| async move { blocking(move || finish_file(file, keep)).await })
-            .buffered(READS_AT_ONCE);
+        let finish = |files: Vec<Open>| {
+            blocking(move || files.into_iter().map(|file| finish_file(file, keep)).collect::<Vec<_>>())
+        };
+        let done = futures_util::stream::iter(groups(open)).map(finish).buffered(READS_AT_ONCE);
         let mut done = std::pin::pin!(done);
-        while let Some(result) = done.next().await {
-            self.progress.add(0, 1);
-            match result? {
-                Finished::Whole(bytes) => {
-                    self.report.files += 1;
-                    self.report.bytes += bytes;
-                }
-                Finished::Damaged(path, ranges, trouble) => {
-                    self.damaged(&path, ranges);
-                    if let Some(error) = trouble {
-                        self.report.problem(PathProblem { path, error });
-                    }
-                }
-                Finished::Failed(path, error) => {
-                    self.not_restored.insert(path.clone());
-                    self.report.problem(PathProblem { path, error });
-                }
+        while let Some(group) = done.next().await {
+            for file in group? {
+                self.finished(file);
             }
         }
         Ok(())
+    }
+
+    fn finished(&mut self, file: Finished) {
+        self.progress.add(0, 1);
+        match file {
+            Finished::Whole(bytes) => {
+                self.report.files += 1;
+                self.report.bytes += bytes;
+            }
+            Finished::Damaged(path, ranges, trouble) => {
+                self.damaged(&path, ranges);
+                if let Some(error) = trouble {
+                    self.report.problem(PathProblem { path, error });
+                }
+            }
+            Finished::Failed(path, error) => {
+                self.not_restored.insert(path.clone());
+                self.report.problem(PathProblem { path, error });
+            }
+        }
     }
 
     fn link(&mut self, path: &TreePath, entry: &Entry, of: &TreePath) {
@@ -362,6 +380,29 @@ impl Run {
             Ok(()) => self.report.files += 1,
             Err(error) => self.report.problem(PathProblem { path: path.clone(), error }),
         }
+    }
+}
+
+/// Files in groups of [`FILES_PER_TASK`], in order.
+fn groups<T>(files: Vec<T>) -> Vec<Vec<T>> {
+    let mut groups = Vec::new();
+    let mut files = files.into_iter().peekable();
+    while files.peek().is_some() {
+        groups.push(files.by_ref().take(FILES_PER_TASK).collect());
+    }
+    groups
+}
+
+fn begin_file(
+    target: &dyn Target,
+    (path, entry, layout): (TreePath, Entry, Layout),
+) -> std::result::Result<Open, PathProblem> {
+    match target.begin_file(&path, &entry, layout.bytes) {
+        Ok(target) => {
+            let damaged = Mutex::new(layout.missing.clone());
+            Ok(Open { path, entry, layout, target, failed: Mutex::new(None), damaged })
+        }
+        Err(error) => Err(PathProblem { path, error }),
     }
 }
 

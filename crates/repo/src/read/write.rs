@@ -4,7 +4,7 @@ use super::blob::is_damage;
 use super::pieces::{Layout, Piece, Read, without_holes};
 use super::progress::Progress;
 use crate::layout::{self, ObjectKind};
-use crate::pack::open_blob;
+use crate::pack::BlobOpener;
 use crate::repository::Repository;
 use bytes::Bytes;
 use recoup_core::entry::{Entry, FileTarget};
@@ -70,10 +70,10 @@ pub(super) async fn one_read(
     let bad = {
         let (repo, open, progress) = (repo.clone(), Arc::clone(&open), Arc::clone(&progress));
         blocking(move || {
-            read.pieces
-                .into_iter()
-                .filter(|piece| !write_piece(&repo, &bytes, range.start, piece, &open, &progress))
-                .collect::<Vec<_>>()
+            let mut opener = BlobOpener::default();
+            let mut write =
+                |piece: &Piece| write_piece(&repo, &mut opener, &bytes, range.start, piece, &open, &progress);
+            read.pieces.into_iter().filter(|piece| !write(piece)).collect::<Vec<_>>()
         })
         .await?
     };
@@ -94,6 +94,7 @@ pub(super) async fn one_read(
 /// False if the bytes are not the blob.
 fn write_piece(
     repo: &Repository,
+    opener: &mut BlobOpener,
     bytes: &[u8],
     start: u64,
     piece: &Piece,
@@ -103,9 +104,9 @@ fn write_piece(
     let entry = &piece.location.entry;
     let from = (u64::from(entry.offset) - start) as usize;
     let Some(sealed) = bytes.get(from..from + entry.length as usize) else { return false };
-    match open_blob(repo.key(), entry, sealed.to_vec(), repo.limits()) {
+    match opener.open(repo.key(), entry, sealed, repo.limits()) {
         Ok(plain) => {
-            write_plain(&plain, piece, open, progress);
+            write_plain(plain, piece, open, progress);
             true
         }
         Err(_) => false,
