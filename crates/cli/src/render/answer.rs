@@ -110,13 +110,14 @@ impl Answer {
                     writeln!(out, "{resume}")?;
                 }
             }
-            Format::Json => writeln!(out, "{:#}", self.document())?,
+            // In one write: who is killed while it answers has said all of it or nothing.
+            Format::Json => out.write_all(format!("{:#}\n", self.document()).as_bytes())?,
             Format::Jsonl => {
                 let mut doc = self.document();
                 if let Value::Object(map) = &mut doc {
                     map.insert("event".into(), "result".into());
                 }
-                writeln!(out, "{doc}")?;
+                out.write_all(format!("{doc}\n").as_bytes())?;
             }
             Format::Junit => out.write_all(self.junit().as_bytes())?,
         }

@@ -22,7 +22,7 @@ impl Sink for JsonLines {
     fn emit(&self, event: Event) {
         if let Ok(line) = serde_json::to_string(&event) {
             // A closed pipe ends the reader's interest, not the backup.
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
+            let _ = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
         }
     }
 }
