@@ -131,7 +131,7 @@ fn what_is_dumped_is_what_was_stored_or_an_error() {
     assert_eq!(answer["bytes"].as_u64(), Some(std::fs::metadata(&target).unwrap().len()));
     let missing = world.repo(["dump", "latest", "/live/nothing"]).expect_code(1);
     assert!(missing.stdout.is_empty() && missing.stderr.contains("E0436"), "{}", missing.stderr);
-    world.repo(["dump", "latest", "/live/../x"]).expect_code(1);
+    world.repo(["dump", "latest", "/live/../x"]).expect_code(2);
     // Every pack is damaged: not a byte comes out as if it were all.
     std::fs::remove_file(&target).unwrap();
     for entry in walk(&world.path("repo/data")) {
@@ -302,5 +302,45 @@ fn version_1_is_read_and_never_written() {
     ] {
         let refused = world.repo(args).expect_code(1);
         assert!(refused.stderr.contains("E0470"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn trap_15_a_repair_that_cannot_save_everything_does_not_end_with_0() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = world();
+    let packs = walk(&world.path("repo/data"));
+    let data = packs.iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(data).unwrap();
+    bytes[40] ^= 1;
+    std::fs::set_permissions(data, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(data, bytes).unwrap();
+    let told = world.repo(["repair", "packs"]).expect_code(1);
+    assert!(told.stdout.contains("nothing was changed"), "{}", told.stdout);
+    let done = world.repo(["repair", "packs", "--apply"]).expect_code(1);
+    assert!(done.stdout.contains("lost: "), "{}", done.stdout);
+    let pruned = world.repo(["prune"]).expect_code(1);
+    assert!(pruned.stderr.contains("E0476"), "what is lost is no reason to delete more: {}", pruned.stderr);
+    world.repo(["repair", "snapshots", "--forget", "--apply"]).expect_code(1);
+    world.repo(["repair", "snapshots"]).expect_code(0);
+    world.repo(["prune"]).expect_code(0);
+    world.repo(["check", "--read-data"]).expect_code(0);
+}
+
+#[test]
+fn a_path_that_leads_out_of_a_snapshot_is_a_mistake_of_the_call() {
+    let world = world();
+    for verb in [
+        &["dump", "latest", "../../etc/passwd"][..],
+        &["ls", "latest", "a/../b"],
+        &["restore", "latest:../x", "--target", "out"],
+    ] {
+        let refused = world.repo(verb);
+        assert!(
+            refused.stderr.contains("E0801") && refused.stderr.contains(".."),
+            "{verb:?}: {}",
+            refused.stderr
+        );
+        assert!(!refused.stderr.contains("tampered"), "{verb:?}: {}", refused.stderr);
     }
 }

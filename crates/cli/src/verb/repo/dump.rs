@@ -1,13 +1,14 @@
 //! `recoup repo dump`.
 
 use super::open::Options;
+use super::snapshot_path;
 use super::snapshots::Filter;
 use crate::context::Context;
 use crate::render::Answer;
 use crate::render::answer::Format;
 use clap::{Args, ValueEnum};
 use recoup_core::event::Outcome;
-use recoup_core::name::{TreePath, escape};
+use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::export::{Archive, Exported, export};
 use recoup_store::local::durable;
@@ -60,7 +61,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
             .effect("nothing was written")
             .hint("give --target FILE, or leave the form of the output as it is"));
     }
-    let path = TreePath::parse(arguments.path.as_bytes())?;
+    let path = snapshot_path(&arguments.path)?;
     let archive = match arguments.archive {
         ArchiveArgument::Tar => Archive::Tar,
         ArchiveArgument::Zip => Archive::Zip,

@@ -1,6 +1,7 @@
 //! `recoup repo ls`.
 
 use super::open::Options;
+use super::snapshot_path;
 use super::snapshots::Filter;
 use crate::context::Context;
 use crate::render::Answer;
@@ -13,7 +14,6 @@ use recoup_repo::Node;
 use recoup_repo::read::{Visit, Walker};
 use serde_json::{Value, json};
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 
 /// List what a snapshot holds.
 #[derive(Args, Debug)]
@@ -33,8 +33,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context) -> Result<Answer> {
-    let wanted: Vec<TreePath> =
-        arguments.below.iter().map(|p| TreePath::parse(p.as_bytes())).collect::<Result<_>>()?;
+    let wanted: Vec<TreePath> = arguments.below.iter().map(|p| snapshot_path(p)).collect::<Result<_>>()?;
     let repository = open.repository(context).await?;
     let (id, snapshot) = repository.find_snapshot(&arguments.snapshot, &arguments.filter.to_filter()).await?;
     let (mut text, mut entries, mut findings) = (String::new(), Vec::new(), Vec::new());

@@ -24,7 +24,10 @@ mod unlock;
 use crate::context::Context;
 use crate::render::Answer;
 use clap::{Args, Subcommand};
-use recoup_core::Result;
+use recoup_core::name::{TreePath, escape};
+use recoup_core::{Error, Kind, Result};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 /// Work on any repository in the restic format.
 ///
@@ -61,6 +64,18 @@ enum Verb {
     Stats(stats::Arguments),
     Find(find::Arguments),
     Diff(diff::Arguments),
+}
+
+/// A path in a snapshot as somebody typed it, from the root of the snapshot.
+fn snapshot_path(typed: &OsStr) -> Result<TreePath> {
+    TreePath::parse(typed.as_bytes()).map_err(|cause| {
+        Error::new(Kind::Config, "use a path in a snapshot")
+            .with("path", escape(typed.as_bytes()))
+            .code("E0801")
+            .effect("nothing was read or written")
+            .hint("name it from the root of the snapshot, without `..`")
+            .caused_by(cause)
+    })
 }
 
 impl Arguments {

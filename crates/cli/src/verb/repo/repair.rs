@@ -115,7 +115,9 @@ fn answer(report: &Repaired) -> Answer {
         .iter()
         .map(|p| json!({"object": escape(p.object.as_bytes()), "problem": p.problem, "code": p.code}))
         .collect();
-    Answer::new("repo repair", Outcome::Pass, text).findings(report.lost.iter().map(finding).collect()).with(
+    // What is lost stays lost, however well the rest was repaired.
+    let outcome = if report.lost.is_empty() { Outcome::Pass } else { Outcome::Fail };
+    Answer::new("repo repair", outcome, text).findings(report.lost.iter().map(finding).collect()).with(
         json!({
             "applied": report.applied, "steps": steps, "lost": lost, "written": report.written,
             "quarantined": report.quarantined,

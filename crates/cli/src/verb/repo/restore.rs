@@ -2,6 +2,7 @@
 
 use super::backup::problem;
 use super::open::Options;
+use super::snapshot_path;
 use super::snapshots::Filter;
 use crate::context::Context;
 use crate::render::Answer;
@@ -15,7 +16,7 @@ use recoup_repo::read::glob::Pattern;
 use recoup_repo::read::{RestoreOptions, RestoreReport, restore};
 use recoup_sources::files::beneath::{Beneath, BeneathOptions, Overwrite, RestoreNotes};
 use serde_json::{Value, json};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -116,7 +117,7 @@ impl Arguments {
         let id = OsString::from_vec(bytes[..cut].to_vec()).into_string().map_err(|raw| {
             Error::new(Kind::Config, "read the name of the snapshot").with("name", escape(raw.as_bytes()))
         })?;
-        Ok((id, TreePath::parse(bytes.get(cut + 1..).unwrap_or_default())?))
+        Ok((id, snapshot_path(OsStr::from_bytes(bytes.get(cut + 1..).unwrap_or_default()))?))
     }
 }
 
