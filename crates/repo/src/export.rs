@@ -91,12 +91,7 @@ fn tar(
     let mut done = Exported::default();
     let mut builder = tar::Builder::new(out);
     let mut walker = Walker::new(repository, tree);
-    while let Some(visit) = runtime.block_on(walker.next())? {
-        let (path, node) = match visit {
-            Visit::Entry(below, node) => (joined(above, &below), node),
-            Visit::Leave(..) => continue,
-            Visit::Problem(problem) => return Err(problem.error.with("path", joined(above, &problem.path))),
-        };
+    while let Some((path, node)) = next_entry(&mut walker, runtime, above)? {
         if node.entry.kind == EntryKind::Socket {
             continue;
         }
@@ -130,6 +125,19 @@ fn tar(
     let mut out = builder.into_inner().map_err(|e| unwritten(above, e))?;
     out.flush().map_err(|e| unwritten(above, e))?;
     Ok(done)
+}
+
+/// The next entry and its path in the archive. What cannot be read ends the archive: one that lacks something
+/// would look whole.
+fn next_entry(walker: &mut Walker, runtime: &Handle, above: &TreePath) -> Result<Option<(TreePath, Node)>> {
+    while let Some(visit) = runtime.block_on(walker.next())? {
+        match visit {
+            Visit::Entry(below, node) => return Ok(Some((joined(above, &below), node))),
+            Visit::Leave(..) => {}
+            Visit::Problem(problem) => return Err(problem.error.with("path", joined(above, &problem.path))),
+        }
+    }
+    Ok(None)
 }
 
 fn header(entry: &Entry, path: &TreePath) -> Result<tar::Header> {
@@ -170,12 +178,7 @@ fn zip(
     let mut done = Exported::default();
     let mut writer = zip::ZipWriter::new_stream(out);
     let mut walker = Walker::new(repository, tree);
-    while let Some(visit) = runtime.block_on(walker.next())? {
-        let (path, node) = match visit {
-            Visit::Entry(below, node) => (joined(above, &below), node),
-            Visit::Leave(..) => continue,
-            Visit::Problem(problem) => return Err(problem.error.with("path", joined(above, &problem.path))),
-        };
+    while let Some((path, node)) = next_entry(&mut walker, runtime, above)? {
         let failed = |e: zip::result::ZipError| unwritten(&path, e.into());
         let name = text(&path, &path.to_bytes())?;
         let options = zip::write::SimpleFileOptions::default()
