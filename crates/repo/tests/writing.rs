@@ -469,3 +469,43 @@ fn holey() -> Vec<u8> {
     bytes.resize(13 << 20, 0);
     bytes
 }
+
+/// A file as the kernel makes them up: it says it is empty, and gives bytes for ever.
+struct Endless;
+
+impl Folder for Endless {
+    fn list(&self) -> Result<Listing> {
+        let entry = Entry::plain(name("x"), EntryKind::File, 0o600, recoup_testkit::tree::dated());
+        Ok(Listing { items: vec![Item { entry, body: Body::File(Box::new(Endless)) }], problems: Vec::new() })
+    }
+}
+
+impl FileBody for Endless {
+    fn open(&self) -> Result<Box<dyn FileReader>> {
+        Ok(Box::new(Endless))
+    }
+}
+
+impl Read for Endless {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        out.fill(0);
+        Ok(out.len())
+    }
+}
+
+impl FileReader for Endless {
+    fn entry(&self) -> Result<Entry> {
+        Ok(Entry::plain(name("x"), EntryKind::File, 0o600, recoup_testkit::tree::dated()))
+    }
+    fn skip(&mut self, _bytes: u64) -> Result<()> {
+        unreachable!("there are no holes")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_117_a_file_without_end_is_given_up_and_told() {
+    let repository = fresh(Arc::new(Memory::new())).await;
+    let (_, report) = back_up(&repository, Box::new(Endless), None).await.unwrap();
+    let told: Vec<String> = report.changed_while_read.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["x"], "what was read of it is not all of it");
+}

@@ -101,8 +101,8 @@ impl Walk<'_> {
         }
         let (content, bytes) = self.cut(worker, &mut *reader, &before)?;
         self.report.with(|report| report.bytes_read += bytes);
-        // Files that the kernel makes up, as in /proc, say 0 and give more.
-        let as_long_as_said = bytes == before.size || before.size == 0;
+        // Files that the kernel makes up, as in /proc, say 0 and give more; one that was given up has more still.
+        let as_long_as_said = bytes == before.size || (before.size == 0 && bytes <= GROWTH_BYTES);
         let held_still = before.stamp() == reader.stamp()? && as_long_as_said;
         let entry = Entry { name: file.entry.name.clone(), size: bytes, ..before };
         Ok((entry, content, held_still))
