@@ -25,6 +25,7 @@ pub mod limits;
 pub mod golang;
 
 pub mod crypto;
+pub mod hash;
 
 pub mod chunk;
 pub mod compress;

@@ -10,6 +10,7 @@
 use crate::blob::{BlobHandle, BlobKind};
 use crate::compress::decompress_into;
 use crate::crypto::{MasterKey, OVERHEAD_BYTES};
+use crate::hash::Hasher;
 use crate::id::Id;
 use crate::limits::Limits;
 use recoup_core::env::Env;
@@ -162,13 +163,70 @@ impl PackBuilder {
 
     /// Appends the header and names the pack.
     pub fn finish(mut self, key: &MasterKey, env: &Env) -> Pack {
+        self.append_header(key, env);
+        Pack { id: Id::of(&self.bytes), bytes: self.bytes, entries: self.entries }
+    }
+
+    /// Like [`PackBuilder::finish`], and reads everything back as a stranger would: the header, and every blob
+    /// opened and hashed from the bytes that will be stored. The name of the pack is found meanwhile.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` if anything differs; the pack is gone then.
+    pub fn finish_proven(mut self, key: &MasterKey, env: &Env, limits: &Limits) -> Result<Pack> {
+        self.append_header(key, env);
+        let mut pack = Pack { id: Id::from_bytes([0; Id::BYTES]), bytes: self.bytes, entries: self.entries };
+        pack.id = pack.read_back(key, limits).map_err(|cause| {
+            Error::new(Kind::Corrupt, "read back a pack before storing it").code("E0465").caused_by(cause)
+        })?;
+        Ok(pack)
+    }
+
+    fn append_header(&mut self, key: &MasterKey, env: &Env) {
         let header = encode_header(&self.entries);
         let before = self.bytes.len();
         key.seal_into(env, &header, &mut self.bytes);
         // a pack stays below 4 GiB, and so does its header
         let length = (self.bytes.len() - before) as u32;
         self.bytes.extend_from_slice(&length.to_le_bytes());
-        Pack { id: Id::of(&self.bytes), bytes: self.bytes, entries: self.entries }
+    }
+}
+
+impl Pack {
+    /// Reads the header back from the bytes and compares it with what was put in.
+    ///
+    /// # Errors
+    /// `Kind::Corrupt` if it differs or cannot be read.
+    pub fn read_header_back(&self, key: &MasterKey, limits: &Limits) -> Result<()> {
+        let size = self.bytes.len() as u64;
+        let differs = |what: &str| Error::new(Kind::Corrupt, what);
+        let trailer = self.bytes.last_chunk::<4>().ok_or_else(|| differs("find its end"))?;
+        let length = header_length(size, *trailer, limits)?;
+        let end = size - TRAILER_BYTES;
+        // Both lie within the bytes, as `header_length` has checked.
+        let header = &self.bytes[(end - length) as usize..end as usize];
+        if decode_header(key, header, size)? == self.entries {
+            return Ok(());
+        }
+        Err(differs("compare its header with what was put in"))
+    }
+
+    /// Reads everything back, and gives the name of the bytes.
+    pub(crate) fn read_back(&self, key: &MasterKey, limits: &Limits) -> Result<Id> {
+        self.read_header_back(key, limits)?;
+        let (mut hasher, mut ahead) = (Hasher::default(), self.bytes.as_slice());
+        let mut opener = BlobOpener::default();
+        for entry in &self.entries {
+            opener.open_beside(key, entry, self.sealed(entry), limits, |plain| {
+                hasher.update_beside(&mut ahead, plain)
+            })?;
+        }
+        hasher.update(ahead);
+        Ok(hasher.finish())
+    }
+
+    /// The bytes of one of its blobs. The header has been read back before.
+    pub fn sealed(&self, entry: &PackEntry) -> &[u8] {
+        self.bytes.get(entry.offset as usize..entry.end() as usize).unwrap_or_default()
     }
 }
 
@@ -254,7 +312,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
 /// `Kind::Corrupt` if it is not that blob; `Kind::Refused` if it claims more than `limits` allow.
 pub fn open_blob(key: &MasterKey, entry: &PackEntry, sealed: Vec<u8>, limits: &Limits) -> Result<Vec<u8>> {
     let mut opener = BlobOpener { sealed, plain: Vec::new() };
-    let at = opener.open_own(key, entry, limits)?;
+    let at = opener.open_own(key, entry, limits, Id::of)?;
     let BlobOpener { mut sealed, plain } = opener;
     Ok(match at {
         None => plain,
@@ -286,9 +344,24 @@ impl BlobOpener {
         sealed: &[u8],
         limits: &Limits,
     ) -> Result<&[u8]> {
+        self.open_beside(key, entry, sealed, limits, Id::of)
+    }
+
+    /// Like [`BlobOpener::open`], for who hashes something else meanwhile: `id_of` gives the id of a plaintext.
+    ///
+    /// # Errors
+    /// Like [`open_blob`].
+    pub fn open_beside(
+        &mut self,
+        key: &MasterKey,
+        entry: &PackEntry,
+        sealed: &[u8],
+        limits: &Limits,
+        id_of: impl FnOnce(&[u8]) -> Id,
+    ) -> Result<&[u8]> {
         self.sealed.clear();
         self.sealed.extend_from_slice(sealed);
-        let at = self.open_own(key, entry, limits)?;
+        let at = self.open_own(key, entry, limits, id_of)?;
         Ok(at.map_or(self.plain.as_slice(), |at| &self.sealed[at]))
     }
 
@@ -299,6 +372,7 @@ impl BlobOpener {
         key: &MasterKey,
         entry: &PackEntry,
         limits: &Limits,
+        id_of: impl FnOnce(&[u8]) -> Id,
     ) -> Result<Option<Range<usize>>> {
         let name = |err: Error| err.with("blob", entry.handle);
         let max = limits.plain_bytes_max(entry.handle.kind);
@@ -307,14 +381,14 @@ impl BlobOpener {
         let (id, at) = match entry.uncompressed {
             Some(claimed) => {
                 decompress_into(opened, u64::from(claimed), max, &mut self.plain).map_err(name)?;
-                (Id::of(&self.plain), None)
+                (id_of(&self.plain), None)
             }
             None if length as u64 > max => {
                 let text = format!("open a blob of {length} bytes, {max} are allowed");
                 return Err(name(Error::new(Kind::Refused, text).code("E0417")));
             }
             None => {
-                let id = Id::of(opened);
+                let id = id_of(opened);
                 // The IV lies before it and the seal behind it.
                 let start = self.sealed.len().saturating_sub(length + OVERHEAD_BYTES / 2);
                 (id, Some(start..start + length))

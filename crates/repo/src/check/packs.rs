@@ -2,6 +2,7 @@
 
 use super::{Check, CheckOptions};
 use crate::blob::BlobHandle;
+use crate::hash::Hasher;
 use crate::id::Id;
 use crate::index::load::read_header;
 use crate::layout::{self, ObjectKind};
@@ -12,7 +13,6 @@ use crate::repository::Repository;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use recoup_core::{Error, Result};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// Packs that are read at a time; each holds one window in memory.
@@ -92,7 +92,7 @@ async fn one_pack(
         }
         Err(err) => return Err(err),
     }
-    let mut hash = Sha256::new();
+    let mut hash = Hasher::default();
     let key = layout::key(ObjectKind::Pack, &id);
     for (from, end, inside) in windows(&entries, size) {
         let bytes = match repo.store().get(&key, Some(from..end)).await {
@@ -114,7 +114,7 @@ async fn one_pack(
         seen.damaged.extend(damaged);
         hash = so_far;
     }
-    if Id::from_bytes(hash.finalize().into()) != id {
+    if hash.finish() != id {
         let what =
             format!("its content is not what its name says; {} blobs in it are damaged", seen.damaged.len());
         seen.problems.push(Problem::new("E0438", object, what));
@@ -155,21 +155,24 @@ fn windows(entries: &[PackEntry], size: u64) -> Vec<(u64, u64, Vec<PackEntry>)> 
 
 async fn open_window(
     repo: &Repository,
-    mut hash: Sha256,
+    mut hash: Hasher,
     bytes: Bytes,
     start: u64,
     inside: Vec<PackEntry>,
-) -> Result<(Vec<BlobHandle>, Sha256)> {
+) -> Result<(Vec<BlobHandle>, Hasher)> {
     let repo = repo.clone();
     let work = move || {
-        hash.update(&bytes);
+        let mut ahead = &bytes[..];
         let mut opener = BlobOpener::default();
         let mut is_damaged = |entry: &PackEntry| {
             let from = (u64::from(entry.offset) - start) as usize;
-            let sealed = bytes.get(from..from + entry.length as usize);
-            sealed.is_none_or(|sealed| opener.open(repo.key(), entry, sealed, repo.limits()).is_err())
+            let Some(sealed) = bytes.get(from..from + entry.length as usize) else { return true };
+            let id_of = |plain: &[u8]| hash.update_beside(&mut ahead, plain);
+            opener.open_beside(repo.key(), entry, sealed, repo.limits(), id_of).is_err()
         };
-        (inside.iter().filter(|entry| is_damaged(entry)).map(|entry| entry.handle).collect(), hash)
+        let damaged = inside.iter().filter(|entry| is_damaged(entry)).map(|entry| entry.handle).collect();
+        hash.update(ahead);
+        (damaged, hash)
     };
     tokio::task::spawn_blocking(work)
         .await

@@ -9,7 +9,7 @@ use crate::id::Id;
 use crate::index::{BLOBS_MAX, IndexFile, IndexPack};
 use crate::layout::{self, ObjectKind};
 use crate::locks::LockWatch;
-use crate::pack::{Pack, PackBuilder, PackEntry, TRAILER_BYTES, decode_header, header_length};
+use crate::pack::{Pack, PackBuilder, PackEntry};
 use crate::repository::Repository;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -151,17 +151,6 @@ async fn read(repo: &Repository, id: Id, entries: Vec<PackEntry>) -> Result<Vec<
 }
 
 fn verify(repo: &Repository, pack: &Pack) -> Result<()> {
-    let size = pack.bytes.len() as u64;
-    let differs = |what: &str| Error::new(Kind::Corrupt, what);
-    let trailer = pack.bytes.last_chunk::<4>().ok_or_else(|| differs("find its end"))?;
-    let length = header_length(size, *trailer, repo.limits())?;
-    let end = size - TRAILER_BYTES;
-    // Both lie within the bytes, as `header_length` has checked.
-    let header = &pack.bytes[(end - length) as usize..end as usize];
-    if decode_header(repo.key(), header, size)? != pack.entries {
-        return Err(differs("compare its header with what was put in"));
-    }
-    let mut sealed =
-        pack.entries.iter().map(|entry| &pack.bytes[entry.offset as usize..entry.end() as usize]);
-    sealed.try_for_each(|sealed| repo.key().check(sealed))
+    pack.read_header_back(repo.key(), repo.limits())?;
+    pack.entries.iter().try_for_each(|entry| repo.key().check(pack.sealed(entry)))
 }

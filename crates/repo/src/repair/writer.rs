@@ -6,10 +6,10 @@ use crate::documents::put_new;
 use crate::index::{BLOBS_MAX, IndexFile, IndexPack};
 use crate::layout::ObjectKind;
 use crate::locks::LockGuard;
-use crate::pack::{Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length, open_blob};
+use crate::pack::PackBuilder;
 use crate::repository::Repository;
 use bytes::Bytes;
-use recoup_core::{Error, Kind, Result};
+use recoup_core::Result;
 
 /// A pack is closed at this size.
 const PACK_BYTES: usize = 16 << 20;
@@ -47,14 +47,9 @@ impl<'a> Packs<'a> {
             return Ok(());
         }
         let repo = self.repo;
-        let pack = std::mem::take(&mut self.open).finish(repo.key(), repo.env());
-        verify(repo, &pack).map_err(|cause| {
-            Error::new(Kind::Corrupt, "read back a pack before storing it")
-                .with("pack", pack.id)
-                .code("E0465")
-                .effect("it was not stored, and the originals are where they were")
-                .caused_by(cause)
-        })?;
+        let proven = std::mem::take(&mut self.open).finish_proven(repo.key(), repo.env(), repo.limits());
+        let pack =
+            proven.map_err(|err| err.effect("it was not stored, and the originals are where they were"))?;
         self.lock.check()?;
         put_new(&**repo.store(), ObjectKind::Pack, &pack.id, Bytes::from(pack.bytes)).await?;
         self.done.push(IndexPack { id: pack.id, blobs: pack.entries });
@@ -67,24 +62,6 @@ impl<'a> Packs<'a> {
         report.written += self.done.len() as u64;
         Ok(self.done)
     }
-}
-
-fn verify(repo: &Repository, pack: &Pack) -> Result<()> {
-    let size = pack.bytes.len() as u64;
-    let differs = || Error::new(Kind::Corrupt, "compare a pack with what was put in");
-    let trailer = pack.bytes.last_chunk::<4>().ok_or_else(differs)?;
-    let length = header_length(size, *trailer, repo.limits())?;
-    let end = size - TRAILER_BYTES;
-    // `header_length` has checked that both lie within
-    let header = &pack.bytes[(end - length) as usize..end as usize];
-    if decode_header(repo.key(), header, size)? != pack.entries {
-        return Err(differs());
-    }
-    for entry in &pack.entries {
-        let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
-        open_blob(repo.key(), entry, sealed, repo.limits())?;
-    }
-    Ok(())
 }
 
 /// Writes index files that list `packs`.

@@ -5,7 +5,7 @@ use super::run::lock;
 use crate::blob::{BlobHandle, BlobKind};
 use crate::crypto::MasterKey;
 use crate::limits::Limits;
-use crate::pack::{BlobOpener, Pack, PackBuilder, TRAILER_BYTES, decode_header, header_length};
+use crate::pack::{Pack, PackBuilder};
 use recoup_core::env::Env;
 use recoup_core::{Error, Kind, Result};
 use std::cell::RefCell;
@@ -83,33 +83,9 @@ impl Packer {
 /// # Errors
 /// `Kind::Corrupt`, E0465, if anything differs.
 pub(super) fn finish(builder: PackBuilder, key: &MasterKey, env: &Env, limits: &Limits) -> Result<Pack> {
-    let pack = builder.finish(key, env);
-    verify(&pack, key, limits).map_err(|cause| {
-        Error::new(Kind::Corrupt, "read back a pack before storing it")
-            .with("pack", pack.id)
-            .code("E0465")
-            .effect("it was not stored; earlier snapshots are not touched")
-            .caused_by(cause)
-    })?;
-    Ok(pack)
-}
-
-fn verify(pack: &Pack, key: &MasterKey, limits: &Limits) -> Result<()> {
-    let size = pack.bytes.len() as u64;
-    let differs = |what: &str| Error::new(Kind::Corrupt, what);
-    let trailer = pack.bytes.last_chunk::<4>().ok_or_else(|| differs("find its end"))?;
-    let length = header_length(size, *trailer, limits)?;
-    let end = size - TRAILER_BYTES;
-    // Both lie within the bytes, as `header_length` has checked.
-    let header = &pack.bytes[(end - length) as usize..end as usize];
-    if decode_header(key, header, size)? != pack.entries {
-        return Err(differs("compare its header with what was put in"));
-    }
-    let mut opener = BlobOpener::default();
-    for entry in &pack.entries {
-        opener.open(key, entry, &pack.bytes[entry.offset as usize..entry.end() as usize], limits)?;
-    }
-    Ok(())
+    builder
+        .finish_proven(key, env, limits)
+        .map_err(|err| err.effect("it was not stored; earlier snapshots are not touched"))
 }
 
 #[cfg(test)]
@@ -133,7 +109,7 @@ mod tests {
             let mut bytes = pack.bytes.clone();
             bytes[at] ^= 1;
             let flipped = Pack { id: pack.id, bytes, entries: pack.entries.clone() };
-            assert!(verify(&flipped, &key, &limits).is_err(), "a bit of byte {at}");
+            assert!(flipped.read_back(&key, &limits).is_err(), "a bit of byte {at}");
         }
         let mut wrong = PackBuilder::default();
         wrong.add(&key, &env, BlobHandle::data(Id::of(b"this")), b"that", None).unwrap();
