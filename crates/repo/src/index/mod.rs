@@ -4,6 +4,7 @@
 //! that are really there; [`load`] reads them from a store and mends what is missing or damaged from
 //! the headers of the packs.
 
+mod fanout;
 pub mod file;
 pub mod load;
 mod table;
