@@ -1,11 +1,17 @@
 //! Strings: quoted as in Go source, and escaped as in Go's JSON.
 
 use super::printable::is_printable;
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// `strconv.Quote` without the outer quotes: bytes that are not UTF-8 and characters that do not
 /// print are escaped, so that the result is always text.
-pub fn quote(raw: &[u8]) -> String {
+pub fn quote(raw: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(raw)
+        && raw.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+    {
+        return Cow::Borrowed(text);
+    }
     let mut out = String::with_capacity(raw.len() + 8);
     for chunk in raw.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -15,7 +21,7 @@ pub fn quote(raw: &[u8]) -> String {
             hex(&mut out, 'x', 2, u32::from(*byte));
         }
     }
-    out
+    Cow::Owned(out)
 }
 
 fn quote_char(out: &mut String, c: char) {
@@ -95,6 +101,12 @@ fn number(digits: &str, radix: u32) -> Option<u32> {
 /// Appends `text` as a JSON string the way Go does: `<`, `>`, `&`, U+2028 and U+2029 are escaped.
 pub fn json(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
+    // Names and ids rarely hold anything to escape.
+    if text.bytes().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\' | b'<' | b'>' | b'&')) {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     for c in text.chars() {
         match c {
             '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),

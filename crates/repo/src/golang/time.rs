@@ -1,11 +1,13 @@
 //! Times: RFC 3339 with nanoseconds, trailing zeros cut, in a zone (`Z` when it is UTC).
 
 use jiff::Timestamp;
+use jiff::civil::{Date, Time};
 use jiff::fmt::temporal::Pieces;
 use jiff::tz::{Offset, TimeZone};
 use recoup_core::{Error, Kind, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
+use std::ops::Range;
 
 /// A moment and the zone offset it was written with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +33,9 @@ impl GoTime {
             let shown = recoup_core::name::escape(text.chars().take(60).collect::<String>().as_bytes());
             Error::new(Kind::Corrupt, "read a time").with("text", shown)
         };
+        if let Some(time) = parse_plain(text.as_bytes()) {
+            return Ok(time);
+        }
         let pieces = Pieces::parse(text).map_err(|_| bad())?;
         let offset = pieces.to_numeric_offset().ok_or_else(bad)?;
         let local = pieces.date().to_datetime(pieces.time().ok_or_else(bad)?);
@@ -39,24 +44,95 @@ impl GoTime {
     }
 }
 
-impl fmt::Display for GoTime {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Appends `value` with so many digits; it has no more.
+fn digits(out: &mut Vec<u8>, value: u32, count: u32) {
+    // What is left of a remainder by 10 fits into a byte.
+    out.extend((0..count).rev().map(|place| b'0' + (value / 10_u32.pow(place) % 10) as u8));
+}
+
+/// Reads the form in which this and Go write: every field of its full length. Anything else is left to a parser
+/// that knows all forms.
+fn parse_plain(text: &[u8]) -> Option<GoTime> {
+    let number = |range: Range<usize>| {
+        let digits = text.get(range)?;
+        let all = digits.iter().all(u8::is_ascii_digit);
+        all.then(|| digits.iter().fold(0_i32, |sum, digit| sum * 10 + i32::from(digit - b'0')))
+    };
+    let is_at = |at: usize, byte: u8| text.get(at) == Some(&byte);
+    let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+    if !marks.iter().all(|(at, byte)| is_at(*at, *byte)) {
+        return None;
+    }
+    let small = |range: Range<usize>| i8::try_from(number(range)?).ok();
+    let mut at = 19;
+    let mut nanoseconds = 0;
+    if is_at(at, b'.') {
+        let count = text[at + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let places = u32::try_from(count).ok().filter(|count| (1..=9).contains(count))?;
+        nanoseconds = number(at + 1..at + 1 + count)? * 10_i32.pow(9 - places);
+        at += 1 + count;
+    }
+    let offset = match text.get(at..)? {
+        [b'Z'] => Offset::UTC,
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let (hours, minutes) = (number(at + 1..at + 3)?, number(at + 4..at + 6)?);
+            let seconds = (hours * 60 + minutes) * 60;
+            let is_usual = hours < 24 && minutes < 60 && seconds > 0;
+            Offset::from_seconds(if *sign == b'-' { -seconds } else { seconds }).ok().filter(|_| is_usual)?
+        }
+        _ => return None,
+    };
+    let year = i16::try_from(number(0..4)?).ok()?;
+    let date = Date::new(year, small(5..7)?, small(8..10)?).ok()?;
+    let time = Time::new(small(11..13)?, small(14..16)?, small(17..19)?, nanoseconds).ok()?;
+    let at = offset.to_timestamp(date.to_datetime(time)).ok()?;
+    Some(GoTime { at, offset_seconds: offset.seconds() })
+}
+
+impl GoTime {
+    /// Appends what [`GoTime`] shows.
+    pub fn append(&self, out: &mut Vec<u8>) {
         let offset = Offset::from_seconds(self.offset_seconds).unwrap_or(Offset::UTC);
         let local = offset.to_datetime(self.at);
+        // Nothing of a date but the year is ever negative.
+        let plain = |value: i8| u32::from(value.unsigned_abs());
         // restic clamps to the years that RFC 3339 can write
-        let year = local.year().clamp(0, 9999);
-        write!(f, "{year:04}-{:02}-{:02}", local.month(), local.day())?;
-        write!(f, "T{:02}:{:02}:{:02}", local.hour(), local.minute(), local.second())?;
-        if local.subsec_nanosecond() != 0 {
-            let digits = format!("{:09}", local.subsec_nanosecond());
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+        digits(out, u32::from(local.year().clamp(0, 9999).unsigned_abs()), 4);
+        let parts = [
+            (b'-', local.month()),
+            (b'-', local.day()),
+            (b'T', local.hour()),
+            (b':', local.minute()),
+            (b':', local.second()),
+        ];
+        for (mark, value) in parts {
+            out.push(mark);
+            digits(out, plain(value), 2);
+        }
+        let nanoseconds = local.subsec_nanosecond().unsigned_abs();
+        if nanoseconds != 0 {
+            out.push(b'.');
+            digits(out, nanoseconds, 9);
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
         }
         if offset.seconds() == 0 {
-            return f.write_str("Z");
+            return out.push(b'Z');
         }
         let minutes = offset.seconds() / 60;
-        let sign = if minutes < 0 { '-' } else { '+' };
-        write!(f, "{sign}{:02}:{:02}", minutes.abs() / 60, minutes.abs() % 60)
+        out.push(if minutes < 0 { b'-' } else { b'+' });
+        digits(out, minutes.unsigned_abs() / 60, 2);
+        out.push(b':');
+        digits(out, minutes.unsigned_abs() % 60, 2);
+    }
+}
+
+impl fmt::Display for GoTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = Vec::with_capacity(35);
+        self.append(&mut out);
+        f.write_str(std::str::from_utf8(&out).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -76,6 +152,7 @@ impl<'de> Deserialize<'de> for GoTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn as_go_writes_it() {
@@ -90,6 +167,26 @@ mod tests {
         }
         for bad in ["", "2026", "2026-11-22T10:00:00", "2026-13-22T10:00:00Z", "x", "2026-11-22"] {
             assert!(GoTime::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_plain_form_is_read_as_every_form_is(text in r"[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9](\.[0-9]{1,10})?(Z|z|[+-][0-2][0-9]:[0-9]{2}(:[0-9]{2})?|)") {
+            if let Some(plain) = parse_plain(text.as_bytes()) {
+                let pieces = Pieces::parse(&text).unwrap();
+                let local = pieces.date().to_datetime(pieces.time().unwrap());
+                prop_assert_eq!(plain.at, pieces.to_numeric_offset().unwrap().to_timestamp(local).unwrap());
+                prop_assert_eq!(plain.offset_seconds, pieces.to_numeric_offset().unwrap().seconds());
+            }
+        }
+
+        #[test]
+        fn what_is_shown_is_read(seconds in -60_000_000_000_i64..250_000_000_000, nanos in 0..1_000_000_000_i32, offset in -1400..1400_i32) {
+            let at = Timestamp::new(seconds, 0).unwrap() + jiff::SignedDuration::from_nanos(nanos.into());
+            let time = GoTime { at, offset_seconds: offset * 60 };
+            let text = time.to_string();
+            prop_assert_eq!(parse_plain(text.as_bytes()), Some(time));
         }
     }
 

@@ -12,28 +12,39 @@ use jiff::Timestamp;
 use recoup_core::entry::{Entry, EntryKind, Xattr};
 use recoup_core::name::{NodeName, escape};
 use recoup_core::{Error, Kind, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
 
+/// The usual case: every node makes sense.
 #[derive(Deserialize)]
 struct RawTree<'a> {
+    #[serde(borrow, default)]
+    nodes: Option<Vec<RawNode<'a>>>,
+}
+
+/// A tree of which some node makes none.
+#[derive(Deserialize)]
+struct LooseTree<'a> {
     #[serde(borrow, default)]
     nodes: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
-struct RawNode {
-    name: String,
-    #[serde(rename = "type")]
-    kind: String,
+struct RawNode<'a> {
+    #[serde(borrow)]
+    name: Text<'a>,
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
     #[serde(default)]
     mode: u32,
-    #[serde(default)]
-    mtime: Option<String>,
-    #[serde(default)]
-    atime: Option<String>,
-    #[serde(default)]
-    ctime: Option<String>,
+    #[serde(borrow, default)]
+    mtime: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    atime: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    ctime: Option<Text<'a>>,
     #[serde(default)]
     uid: u32,
     #[serde(default)]
@@ -56,8 +67,8 @@ struct RawNode {
     linktarget_raw: Option<String>,
     #[serde(default)]
     extended_attributes: Option<Vec<RawXattr>>,
-    #[serde(default)]
-    generic_attributes: Option<Box<RawValue>>,
+    #[serde(borrow, default)]
+    generic_attributes: Option<&'a RawValue>,
     #[serde(default)]
     device: u64,
     #[serde(default)]
@@ -66,6 +77,28 @@ struct RawNode {
     subtree: Option<Id>,
     #[serde(default)]
     error: String,
+}
+
+/// A text that is copied only if it holds escapes.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Cow<'de, str>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Visitor).map(Text)
+    }
 }
 
 #[derive(Deserialize)]
@@ -82,13 +115,16 @@ impl Tree {
     /// `Kind::Corrupt` if it is no list of nodes; what is wrong with single nodes goes into
     /// [`Tree::problems`].
     pub fn decode(json: &[u8]) -> Result<Self> {
-        let raw: RawTree<'_> = serde_json::from_slice(json)
-            .map_err(|cause| Error::new(Kind::Corrupt, "read a tree").code("E0428").caused_by(cause))?;
         let mut tree = Tree::default();
-        for node in raw.nodes.unwrap_or_default() {
-            if let Some(node) = decode_node(node.get(), &mut tree.problems) {
-                tree.nodes.push(node);
-            }
+        if let Ok(RawTree { nodes }) = serde_json::from_slice(json) {
+            let nodes = nodes.unwrap_or_default();
+            tree.nodes.reserve(nodes.len());
+            tree.nodes.extend(nodes.into_iter().filter_map(|raw| check_node(raw, &mut tree.problems)));
+        } else {
+            let raw: LooseTree<'_> = serde_json::from_slice(json)
+                .map_err(|cause| Error::new(Kind::Corrupt, "read a tree").code("E0428").caused_by(cause))?;
+            let nodes = raw.nodes.unwrap_or_default();
+            tree.nodes.extend(nodes.into_iter().filter_map(|raw| decode_node(raw.get(), &mut tree.problems)));
         }
         tree.sort();
         Ok(tree)
@@ -120,26 +156,29 @@ fn lost(name: String, problem: impl Into<String>, code: &'static str) -> NodePro
 }
 
 fn decode_node(json: &str, problems: &mut Vec<NodeProblem>) -> Option<Node> {
-    let raw: RawNode = match serde_json::from_str(json) {
-        Ok(raw) => raw,
+    match serde_json::from_str(json) {
+        Ok(raw) => check_node(raw, problems),
         Err(cause) => {
             problems.push(lost(name_in(json), format!("its metadata cannot be read: {cause}"), "E0429"));
-            return None;
+            None
         }
-    };
-    let Some(name) = unquote(&raw.name) else {
-        problems.push(lost(escape(raw.name.as_bytes()), "its name cannot be read", "E0429"));
+    }
+}
+
+fn check_node(raw: RawNode<'_>, problems: &mut Vec<NodeProblem>) -> Option<Node> {
+    let Some(name) = unquote(&raw.name.0) else {
+        problems.push(lost(escape(raw.name.0.as_bytes()), "its name cannot be read", "E0429"));
         return None;
     };
     let name = match NodeName::new(name) {
         Ok(name) => name,
         Err(err) => {
-            problems.push(lost(escape(raw.name.as_bytes()), err.to_string(), "E0405"));
+            problems.push(lost(escape(raw.name.0.as_bytes()), err.to_string(), "E0405"));
             return None;
         }
     };
     let Some(kind) = kind_of(&raw) else {
-        let text = format!("its type {} is unknown", escape(raw.kind.as_bytes()));
+        let text = format!("its type {} is unknown", escape(raw.kind.0.as_bytes()));
         problems.push(lost(name.to_string(), text, "E0429"));
         return None;
     };
@@ -168,8 +207,8 @@ fn name_in(json: &str) -> String {
     escape(name.as_bytes())
 }
 
-fn kind_of(raw: &RawNode) -> Option<EntryKind> {
-    Some(match raw.kind.as_str() {
+fn kind_of(raw: &RawNode<'_>) -> Option<EntryKind> {
+    Some(match &*raw.kind.0 {
         "file" => EntryKind::File,
         "dir" => EntryKind::Dir,
         "symlink" => EntryKind::Symlink { target: link_target(raw) },
@@ -181,19 +220,20 @@ fn kind_of(raw: &RawNode) -> Option<EntryKind> {
     })
 }
 
-fn link_target(raw: &RawNode) -> Vec<u8> {
+fn link_target(raw: &RawNode<'_>) -> Vec<u8> {
     let exact = raw.linktarget_raw.as_ref().and_then(|text| STANDARD.decode(text).ok());
     exact.filter(|bytes| !bytes.is_empty()).unwrap_or_else(|| raw.linktarget.clone().into_bytes())
 }
 
-fn build(raw: RawNode, name: NodeName, kind: EntryKind, doubts: &mut Vec<String>) -> Node {
-    let mut time = |field: &str, text: &Option<String>| match text.as_deref().map(GoTime::parse) {
-        Some(Ok(time)) => time.at,
-        _ => {
-            doubts.push(format!("its {field} cannot be read; 1970 is taken"));
-            Timestamp::UNIX_EPOCH
-        }
-    };
+fn build(raw: RawNode<'_>, name: NodeName, kind: EntryKind, doubts: &mut Vec<String>) -> Node {
+    let mut time =
+        |field: &str, text: &Option<Text<'_>>| match text.as_ref().map(|text| GoTime::parse(&text.0)) {
+            Some(Ok(time)) => time.at,
+            _ => {
+                doubts.push(format!("its {field} cannot be read; 1970 is taken"));
+                Timestamp::UNIX_EPOCH
+            }
+        };
     let (mtime, atime, ctime) =
         (time("mtime", &raw.mtime), time("atime", &raw.atime), time("ctime", &raw.ctime));
     let mut xattrs = Vec::new();

@@ -43,12 +43,19 @@ impl Node {
         let entry = &self.entry;
         out.extend_from_slice(b"{\"name\":");
         json(out, &quote(entry.name.as_bytes()));
-        out.extend_from_slice(format!(",\"type\":\"{}\"", type_word(&entry.kind)).as_bytes());
+        word(out, "type", type_word(&entry.kind).as_bytes());
         number(out, "mode", to_go(&entry.kind, entry.mode).into());
         for (field, time) in [("mtime", entry.mtime), ("atime", entry.atime), ("ctime", entry.ctime)] {
-            out.extend_from_slice(format!(",\"{field}\":\"{}\"", GoTime::new(time, zone)).as_bytes());
+            key(out, field);
+            out.push(b'"');
+            GoTime::new(time, zone).append(out);
+            out.push(b'"');
         }
-        out.extend_from_slice(format!(",\"uid\":{},\"gid\":{}", entry.uid, entry.gid).as_bytes());
+        // Zero is a user as well.
+        for (field, id) in [("uid", entry.uid), ("gid", entry.gid)] {
+            key(out, field);
+            out.extend_from_slice(itoa::Buffer::new().format(id).as_bytes());
+        }
         text(out, "user", &entry.user);
         text(out, "group", &entry.group);
         number(out, "inode", entry.inode);
@@ -64,7 +71,7 @@ impl Node {
         }
         self.encode_content(out);
         match (&self.subtree, entry.is_dir()) {
-            (Some(id), _) => out.extend_from_slice(format!(",\"subtree\":\"{id}\"").as_bytes()),
+            (Some(id), _) => word(out, "subtree", &id.digits()),
             (None, true) => {
                 return Err(Error::bug("write a directory without its tree").with("name", &entry.name));
             }
@@ -103,8 +110,9 @@ impl Node {
         };
         out.push(b'[');
         for (at, id) in ids.iter().enumerate() {
-            let comma = if at > 0 { "," } else { "" };
-            out.extend_from_slice(format!("{comma}\"{id}\"").as_bytes());
+            out.extend_from_slice(if at > 0 { b",\"" } else { b"\"" });
+            out.extend_from_slice(&id.digits());
+            out.push(b'"');
         }
         out.push(b']');
     }
@@ -122,17 +130,33 @@ fn type_word(kind: &EntryKind) -> &'static str {
     }
 }
 
+/// A comma and the name of a field.
+fn key(out: &mut Vec<u8>, field: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(field.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A text of letters and digits.
+fn word(out: &mut Vec<u8>, field: &str, value: &[u8]) {
+    key(out, field);
+    out.push(b'"');
+    out.extend_from_slice(value);
+    out.push(b'"');
+}
+
 /// A number, left out when it is zero, as Go's `omitempty` does.
 fn number(out: &mut Vec<u8>, field: &str, value: u64) {
     if value != 0 {
-        out.extend_from_slice(format!(",\"{field}\":{value}").as_bytes());
+        key(out, field);
+        out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
     }
 }
 
 /// A text, left out when it is empty.
 fn text(out: &mut Vec<u8>, field: &str, value: &str) {
     if !value.is_empty() {
-        out.extend_from_slice(format!(",\"{field}\":").as_bytes());
+        key(out, field);
         json(out, value);
     }
 }
