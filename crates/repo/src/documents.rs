@@ -13,6 +13,9 @@ use recoup_store::{Put, Store, StoreExt};
 use std::fmt;
 use std::sync::Arc;
 
+/// A document of this length in bytes is sealed on a thread of its own.
+const ON_THREAD_BYTES: usize = 256 << 10;
+
 /// Reads and writes documents with the master key of one repository.
 #[derive(Clone)]
 pub struct Documents {
@@ -110,6 +113,19 @@ impl Documents {
     /// # Errors
     /// As the store says; `Kind::Corrupt` if the sealed bytes do not open.
     pub async fn save(&self, kind: ObjectKind, json: Vec<u8>) -> Result<Id> {
+        let (id, sealed) = if json.len() < ON_THREAD_BYTES {
+            self.sealed(kind, json)?
+        } else {
+            let own = self.clone();
+            let done = tokio::task::spawn_blocking(move || own.sealed(kind, json)).await;
+            done.map_err(|cause| Error::bug("seal a document on a thread").caused_by(cause)).flatten()?
+        };
+        put_new(&*self.store, kind, &id, sealed).await?;
+        Ok(id)
+    }
+
+    /// Seals a document, and opens it again before anybody relies on it.
+    fn sealed(&self, kind: ObjectKind, json: Vec<u8>) -> Result<(Id, Bytes)> {
         let sealed = self.key.seal(&self.env, &unpacked::encode(self.version, json.clone())?);
         let id = Id::of(&sealed);
         let sealed = Bytes::from(sealed);
@@ -117,8 +133,7 @@ impl Documents {
             let what = format!("seal a {}: it opens to something else", kind.word());
             return Err(Error::new(Kind::Corrupt, what).code("E0465").effect("it was not stored"));
         }
-        put_new(&*self.store, kind, &id, sealed).await?;
-        Ok(id)
+        Ok((id, sealed))
     }
 
     /// Lists the objects of `kind`.

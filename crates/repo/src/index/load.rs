@@ -116,12 +116,16 @@ pub async fn read_file(store: &dyn Store, key: &MasterKey, limits: &Limits, id: 
 /// As [`read_file`].
 pub async fn read_marked(store: &dyn Store, key: &MasterKey, limits: &Limits, id: Id) -> Result<MarkedFile> {
     let bytes = store.get(&layout::key(ObjectKind::Index, &id), None).await?;
-    if Id::of(&bytes) != id {
-        return Err(
-            Error::new(Kind::Corrupt, "read an index: its content is not what its name says").code("E0422")
-        );
-    }
-    MarkedFile::decode(&unpacked::decode(key.open(&bytes)?, limits)?)
+    let (key, limits) = (key.clone(), limits.clone());
+    let work = move || {
+        if Id::of(&bytes) != id {
+            let what = "read an index: its content is not what its name says";
+            return Err(Error::new(Kind::Corrupt, what).code("E0422"));
+        }
+        MarkedFile::decode(&unpacked::decode(key.open(&bytes)?, &limits)?)
+    };
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|cause| Error::bug("read an index on a thread").caused_by(cause)).flatten()
 }
 
 /// Reads the header of a pack of `size` bytes: the end is read once, and once more if the header is

@@ -81,13 +81,18 @@ impl Facts {
         &self.packs[self.copies[ordinal].pack as usize]
     }
 
-    /// What is in each pack, by offset.
-    pub fn by_pack(&self) -> Vec<Vec<PackEntry>> {
-        let mut by_pack = vec![Vec::new(); self.packs.len()];
+    /// What is in each pack that `chosen` takes by its number, by offset.
+    pub fn by_pack(&self, chosen: impl Fn(usize) -> bool) -> Vec<(usize, Vec<PackEntry>)> {
+        let mut by_pack: Vec<Option<Vec<PackEntry>>> =
+            (0..self.packs.len()).map(|at| chosen(at).then(Vec::new)).collect();
         for copy in &self.copies {
-            by_pack[copy.pack as usize].push(copy.entry);
+            if let Some(entries) = &mut by_pack[copy.pack as usize] {
+                entries.push(copy.entry);
+            }
         }
-        for entries in &mut by_pack {
+        let mut by_pack: Vec<_> =
+            by_pack.into_iter().enumerate().filter_map(|(at, entries)| Some((at, entries?))).collect();
+        for (_, entries) in &mut by_pack {
             entries.sort_unstable_by_key(|entry: &PackEntry| entry.offset);
         }
         by_pack
@@ -137,12 +142,11 @@ fn gather(
     listed: &HashSet<Id>,
     marks: HashMap<Id, MarkedPack>,
 ) -> Facts {
-    let mut by_pack = index.by_pack();
     let mut packs: BTreeMap<Id, (PackFact, Vec<PackEntry>)> = BTreeMap::new();
-    for pack in index.packs() {
+    for (pack, entries) in index.packs().iter().zip(index.by_number()) {
         let state = if listed.contains(&pack.id) { PackState::Live } else { PackState::Unlisted };
         let fact = PackFact { id: pack.id, size: pack.size, sound: pack.sound, state };
-        packs.insert(pack.id, (fact, by_pack.remove(&pack.id).unwrap_or_default()));
+        packs.insert(pack.id, (fact, entries));
     }
     for (id, mark) in marks.into_iter().filter(|(id, _)| !listed.contains(id)) {
         let size = sizes.get(&id).copied();

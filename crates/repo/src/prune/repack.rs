@@ -1,5 +1,5 @@
 //! Copies needed blobs out of packs that are mostly not needed. A blob moves as it is sealed; its seal is
-//! checked before it is stored, and once more in the bytes of the new pack.
+//! checked in the bytes of the new pack before that is stored.
 
 use super::facts::{Facts, unsure};
 use super::plan::{Action, Plan};
@@ -14,6 +14,7 @@ use crate::repository::Repository;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use recoup_core::{Error, Kind, Result};
+use tokio::task::JoinSet;
 
 /// Bytes of a full pack of data, as a backup makes them.
 const DATA_BYTES: usize = 16 << 20;
@@ -23,6 +24,8 @@ const TREE_BYTES: usize = 4 << 20;
 const PACK_BLOBS_MAX: usize = 12_500;
 /// Packs that are read at a time.
 const AT_ONCE: usize = 4;
+/// New packs that are proven and stored at a time.
+const STORES_AT_ONCE: usize = 3;
 /// Two needed blobs with less than this between them are read in one go.
 const GAP_BYTES: u64 = 64 << 10;
 
@@ -43,8 +46,14 @@ pub(super) async fn run(repo: &Repository, facts: &Facts, plan: &Plan, lock: &Lo
         entries.sort_unstable_by_key(|entry| entry.offset);
         !entries.is_empty()
     });
-    let mut repack =
-        Repack { repo, lock, data: PackBuilder::default(), tree: PackBuilder::default(), done: Vec::new() };
+    let mut repack = Repack {
+        repo,
+        lock,
+        data: PackBuilder::default(),
+        tree: PackBuilder::default(),
+        under_way: JoinSet::new(),
+        done: Vec::new(),
+    };
     let mut reads =
         futures_util::stream::iter(packs).map(|(id, entries)| read(repo, id, entries)).buffered(AT_ONCE);
     while let Some(blobs) = reads.next().await {
@@ -60,6 +69,8 @@ struct Repack<'a> {
     lock: &'a LockWatch,
     data: PackBuilder,
     tree: PackBuilder,
+    /// Full packs on their way.
+    under_way: JoinSet<Result<IndexPack>>,
     done: Vec<IndexPack>,
 }
 
@@ -81,18 +92,18 @@ impl Repack<'_> {
         if builder.is_empty() {
             return Ok(());
         }
-        let pack = builder.finish(self.repo.key(), self.repo.env());
-        verify(self.repo, &pack).map_err(|cause| {
-            Error::new(Kind::Corrupt, "read back a pack before storing it")
-                .with("pack", pack.id)
-                .code("E0465")
-                .effect("it was not stored; nothing was deleted")
-                .caused_by(cause)
-        })?;
-        self.lock.check()?;
-        put_new(&**self.repo.store(), ObjectKind::Pack, &pack.id, Bytes::from(pack.bytes)).await?;
-        self.done.push(IndexPack { id: pack.id, blobs: pack.entries });
+        if self.under_way.len() >= STORES_AT_ONCE {
+            self.settle_one().await?;
+        }
+        self.under_way.spawn(store(self.repo.clone(), self.lock.clone(), builder));
         Ok(())
+    }
+
+    /// Waits for one pack; `None` if none is on its way.
+    async fn settle_one(&mut self) -> Result<Option<()>> {
+        let Some(stored) = self.under_way.join_next().await else { return Ok(None) };
+        self.done.push(stored.map_err(|cause| Error::bug("store a pack").caused_by(cause)).flatten()?);
+        Ok(Some(()))
     }
 
     /// An index of the new packs at once: if the run is killed now, the next one finds the copies.
@@ -100,6 +111,7 @@ impl Repack<'_> {
         let (data, tree) = (std::mem::take(&mut self.data), std::mem::take(&mut self.tree));
         self.store(data).await?;
         self.store(tree).await?;
+        while self.settle_one().await?.is_some() {}
         let ids = self.done.iter().map(|pack| pack.id).collect();
         let mut file = IndexFile::default();
         for pack in std::mem::take(&mut self.done) {
@@ -121,7 +133,7 @@ impl Repack<'_> {
     }
 }
 
-/// Reads the blobs `entries` of one pack, neighbours together, and checks their seals.
+/// Reads the blobs `entries` of one pack, neighbours together.
 async fn read(repo: &Repository, id: Id, entries: Vec<PackEntry>) -> Result<Vec<(PackEntry, Bytes)>> {
     let key = layout::key(ObjectKind::Pack, &id);
     let mut blobs = Vec::with_capacity(entries.len());
@@ -139,18 +151,40 @@ async fn read(repo: &Repository, id: Id, entries: Vec<PackEntry>) -> Result<Vec<
         for entry in &rest[..count] {
             let at = u64::from(entry.offset) - from;
             // Both ends lie within what was read.
-            let sealed = bytes.slice(at as usize..(entry.end() - from) as usize);
-            repo.key()
-                .check(&sealed)
-                .map_err(|err| unsure(format!("the {} in pack {id}: {err}", entry.handle)))?;
-            blobs.push((*entry, sealed));
+            blobs.push((*entry, bytes.slice(at as usize..(entry.end() - from) as usize)));
         }
         rest = &rest[count..];
     }
     Ok(blobs)
 }
 
-fn verify(repo: &Repository, pack: &Pack) -> Result<()> {
-    pack.read_header_back(repo.key(), repo.limits())?;
-    pack.entries.iter().try_for_each(|entry| repo.key().check(pack.sealed(entry)))
+/// Names a full pack, proves it and stores it.
+async fn store(repo: Repository, lock: LockWatch, builder: PackBuilder) -> Result<IndexPack> {
+    let own = repo.clone();
+    let work = move || {
+        let pack = builder.finish(own.key(), own.env());
+        prove(&own, &pack)?;
+        Ok::<Pack, Error>(pack)
+    };
+    let pack = tokio::task::spawn_blocking(work).await;
+    let pack = pack.map_err(|cause| Error::bug("finish a pack").caused_by(cause)).flatten()?;
+    lock.check()?;
+    put_new(&**repo.store(), ObjectKind::Pack, &pack.id, Bytes::from(pack.bytes)).await?;
+    Ok(IndexPack { id: pack.id, blobs: pack.entries })
+}
+
+/// Reads back the header, and checks the seal of each blob in the bytes that will be stored. What was damaged
+/// where it came from is found here too.
+fn prove(repo: &Repository, pack: &Pack) -> Result<()> {
+    pack.read_header_back(repo.key(), repo.limits()).map_err(|cause| {
+        Error::new(Kind::Corrupt, "read back a pack before storing it")
+            .with("pack", pack.id)
+            .code("E0465")
+            .effect("it was not stored; nothing was deleted")
+            .caused_by(cause)
+    })?;
+    pack.entries.iter().try_for_each(|entry| {
+        let checked = repo.key().check(pack.sealed(entry));
+        checked.map_err(|err| unsure(format!("the {} cannot be copied: {err}", entry.handle)))
+    })
 }

@@ -17,10 +17,12 @@ use crate::locks::LockWatch;
 use crate::repository::Repository;
 use futures_util::StreamExt;
 use recoup_core::Result;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 /// Deletions under way at a time.
 const AT_ONCE: usize = 16;
+/// Index files that are sealed and put at a time.
+const SAVES_AT_ONCE: usize = 3;
 /// So many index files that are not full become fewer.
 const SMALL_FILES: usize = 16;
 
@@ -47,9 +49,14 @@ pub(super) async fn run(repo: &Repository, loaded: &Loaded, plan: &Plan, lock: &
     delete(repo, ObjectKind::Pack, doomed(true), lock).await?;
     let old = replaced(loaded, plan);
     let mut new = HashSet::new();
-    for file in files(repo, loaded, plan, &old) {
-        lock.check()?;
-        new.insert(repo.documents().save(ObjectKind::Index, file.encode()?).await?);
+    let mut saves = futures_util::stream::iter(files(repo, loaded, plan, &old))
+        .map(|file| async move {
+            lock.check()?;
+            repo.documents().save(ObjectKind::Index, file.encode()?).await
+        })
+        .buffer_unordered(SAVES_AT_ONCE);
+    while let Some(saved) = saves.next().await {
+        new.insert(saved?);
     }
     let old = old.into_iter().filter(|id| !new.contains(id)).collect();
     delete(repo, ObjectKind::Index, old, lock).await?;
@@ -85,22 +92,15 @@ fn files(repo: &Repository, loaded: &Loaded, plan: &Plan, old: &[Id]) -> Vec<Mar
     let env = repo.env();
     let now = GoTime::new(env.now(), &env.zone);
     let moved: HashSet<Id> = old.iter().flat_map(|id| &loaded.files[id]).copied().collect();
-    let by_pack = loaded.facts.by_pack();
     let mut files: Vec<MarkedFile> = Vec::new();
     let mut blobs = 0;
-    let parts: BTreeMap<Id, _> = loaded
-        .facts
-        .packs
-        .iter()
-        .zip(&plan.actions)
-        .zip(by_pack)
-        .map(|((pack, action), entries)| (pack.id, (pack, *action, entries)))
-        .collect();
-    for (id, (pack, action, entries)) in parts {
-        let is_new = pack.state == PackState::Unlisted;
-        if !is_new && !moved.contains(&id) {
-            continue;
-        }
+    let speaks_of = |at: usize| {
+        let pack = &loaded.facts.packs[at];
+        pack.state == PackState::Unlisted || moved.contains(&pack.id)
+    };
+    for (at, entries) in loaded.facts.by_pack(speaks_of) {
+        let (pack, action) = (&loaded.facts.packs[at], plan.actions[at]);
+        let id = pack.id;
         if blobs + entries.len() > BLOBS_MAX || files.is_empty() {
             files.push(MarkedFile { file: IndexFile::default(), marked: Vec::new() });
             blobs = 0;

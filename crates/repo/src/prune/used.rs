@@ -1,6 +1,6 @@
 //! Which blobs the snapshots need: every tree is read once, several at a time.
 
-use super::facts::{Facts, unsure};
+use super::facts::{Copy, Facts, unsure};
 use crate::blob::BlobHandle;
 use crate::id::Id;
 use crate::layout::{self, ObjectKind};
@@ -14,13 +14,19 @@ use tokio::task::JoinSet;
 
 /// Trees that are read at a time.
 const AT_ONCE: usize = 16;
+/// 32 MiB of ids are kept as they come.
+const DATA_LEAST: usize = 1 << 20;
 
 /// What is needed, by snapshot and by blob.
 #[derive(Default)]
 pub(super) struct Used {
     /// The snapshots that were walked, with their roots.
     pub(super) snapshots: BTreeMap<Id, Id>,
-    blobs: HashSet<BlobHandle>,
+    trees: HashSet<Id>,
+    /// Pieces of files, some of them many times, until somebody asks.
+    data: Vec<Id>,
+    /// So many ids are looked through for second ones.
+    data_max: usize,
 }
 
 impl Used {
@@ -28,12 +34,26 @@ impl Used {
     ///
     /// # Errors
     /// `Kind::Refused`, E0476, if a needed blob is nowhere.
-    pub(super) fn needed(&self, facts: &Facts) -> Result<Vec<bool>> {
+    pub(super) fn needed(&mut self, facts: &Facts) -> Result<Vec<bool>> {
+        self.data.sort_unstable();
+        self.data.dedup();
         let mut needed = vec![false; facts.copies.len()];
-        for blob in &self.blobs {
-            let copies = facts.copies_of(blob);
+        // Both are in order, so that one walk along both finds everything.
+        let mut at = 0;
+        for id in &self.data {
+            let blob = BlobHandle::data(*id);
+            let is_before = |copy: &Copy| copy.entry.handle < blob;
+            at += facts.copies[at..].iter().take_while(|copy| is_before(copy)).count();
+            match facts.copies.get(at) {
+                Some(copy) if copy.entry.handle == blob => needed[at] = true,
+                _ => return Err(nowhere(&blob)),
+            }
+        }
+        for id in &self.trees {
+            let blob = BlobHandle::tree(*id);
+            let copies = facts.copies_of(&blob);
             if copies.is_empty() {
-                return Err(unsure(format!("no pack has the {blob}, which a snapshot needs")));
+                return Err(nowhere(&blob));
             }
             needed[copies.start] = true;
         }
@@ -57,9 +77,7 @@ impl Used {
         let mut there = Vec::new();
         for (id, snapshot) in list.snapshots {
             there.push(id);
-            if self.snapshots.insert(id, snapshot.tree).is_none()
-                && self.blobs.insert(BlobHandle::tree(snapshot.tree))
-            {
+            if self.snapshots.insert(id, snapshot.tree).is_none() && self.trees.insert(snapshot.tree) {
                 todo.push(snapshot.tree);
             }
         }
@@ -74,11 +92,26 @@ impl Used {
             let Some(done) = running.join_next().await else { return Ok(there) };
             let tree = done.map_err(|cause| Error::bug("read a tree").caused_by(cause))??;
             for node in &tree.nodes {
-                self.blobs.extend(node.content.iter().flatten().map(|id| BlobHandle::data(*id)));
-                todo.extend(node.subtree.filter(|subtree| self.blobs.insert(BlobHandle::tree(*subtree))));
+                self.data.extend(node.content.iter().flatten());
+                todo.extend(node.subtree.filter(|subtree| self.trees.insert(*subtree)));
             }
+            self.make_room();
         }
     }
+
+    /// Files that many snapshots share are named by each of them: what stands there twice goes before the
+    /// memory grows.
+    fn make_room(&mut self) {
+        if self.data.len() >= self.data_max {
+            self.data.sort_unstable();
+            self.data.dedup();
+            self.data_max = self.data.len().saturating_mul(2).max(DATA_LEAST);
+        }
+    }
+}
+
+fn nowhere(blob: &BlobHandle) -> Error {
+    unsure(format!("no pack has the {blob}, which a snapshot needs"))
 }
 
 async fn tree(repo: &Repository, facts: &Facts, id: Id) -> Result<Tree> {
