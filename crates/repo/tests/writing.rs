@@ -145,6 +145,20 @@ async fn the_same_again_stores_nothing_and_reads_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_cannot_be_read_is_not_taken_for_an_empty_folder() {
+    let memory = Memory::new();
+    let repository = fresh(Arc::new(memory.clone())).await;
+    let (_, first) = back_up(&repository, Tree::random(seed(), 3).folder(), None).await.unwrap();
+    let faulty =
+        Faulty::new(Arc::new(memory), [Script::always(Op::Get, "data", Fault::Error(Kind::Unavailable))]);
+    let repository =
+        Repository::open(Arc::new(faulty), &password(), Limits::default(), &real()).await.unwrap();
+    let (_, empty) = back_up(&repository, Tree::new().folder(), Some(first.tree)).await.unwrap();
+    assert_eq!(empty.tree, Id::of(b"{\"nodes\":[]}\n"));
+    assert!(!empty.notes.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_counts_and_writes_nothing() {
     let store = Memory::new();
     let repository = fresh(Arc::new(store.clone())).await;

@@ -151,7 +151,7 @@ impl Walk<'_> {
         for file in files {
             let node = self.read(worker, dir, &file)?;
             dir.put(file.slot, node);
-            self.finish_one(worker, Arc::clone(dir))?;
+            self.finish(worker, Arc::clone(dir), 1)?;
         }
         Ok(())
     }

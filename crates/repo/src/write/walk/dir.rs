@@ -24,6 +24,8 @@ pub(super) struct Dir {
     entry: Option<Entry>,
     /// The parent snapshot's tree of this folder.
     previous: Option<Id>,
+    /// What stands in it, from the listing until the folder is stored; `None` if it could not be read.
+    before: Mutex<Option<Tree>>,
     nodes: Mutex<Vec<Option<Node>>>,
     /// Entries that are not done, and one for the listing.
     open: AtomicUsize,
@@ -31,7 +33,12 @@ pub(super) struct Dir {
 
 impl Dir {
     pub(super) fn root(previous: Option<Id>) -> Self {
-        Dir { above: None, entry: None, previous, nodes: Mutex::default(), open: AtomicUsize::new(1) }
+        Dir::new(None, None, previous)
+    }
+
+    fn new(above: Option<(Arc<Dir>, usize)>, entry: Option<Entry>, previous: Option<Id>) -> Self {
+        let (before, nodes, open) = (Mutex::default(), Mutex::default(), AtomicUsize::new(1));
+        Dir { above, entry, previous, before, nodes, open }
     }
 
     pub(super) fn put(&self, slot: usize, node: Option<Node>) {
@@ -86,37 +93,47 @@ impl Walk<'_> {
         });
         let previous = self.previous(dir);
         dir.open.fetch_add(items.len(), Ordering::Relaxed);
-        *lock(&dir.nodes) = items.iter().map(|_| None).collect();
         let mut left = Left::default();
-        let count = items.len();
+        let mut nodes = Vec::with_capacity(items.len());
         for (slot, item) in items.into_iter().enumerate() {
-            let before = previous.find(&item.entry.name);
-            self.sort_out(dir, slot, item, before, &mut left);
+            let before = previous.as_ref().and_then(|tree| tree.find(&item.entry.name));
+            nodes.push(self.sort_out(dir, slot, item, before, &mut left));
         }
-        let done = count - left.folders.len() - left.files.len();
+        let done = nodes.len() - left.folders.len() - left.files.len();
+        *lock(&dir.nodes) = nodes;
+        *lock(&dir.before) = previous;
+        self.count(&left);
         // The last one first, so that the stack gives them in order.
         left.folders.reverse();
         self.push(left.folders.into_iter().chain(batches(dir, left.files)));
         // The entries that need nothing more, and the listing.
-        for _ in 0..=done {
-            self.finish_one(worker, Arc::clone(dir))?;
-        }
-        Ok(())
+        self.finish(worker, Arc::clone(dir), done + 1)
+    }
+
+    /// Counts what needed nothing more, once for a folder.
+    fn count(&self, left: &Left) {
+        self.report.with(|report| {
+            report.files_unmodified += left.unmodified;
+            report.bytes_total += left.unmodified_bytes;
+            report.sockets_skipped += left.sockets;
+            report.others += left.others;
+        });
+        self.progress(left.unmodified_bytes, left.unmodified + left.others);
     }
 
     /// A folder that cannot be listed is left out; the root is all there is, so that the run ends.
     fn give_up(&self, worker: &mut Worker, dir: &Arc<Dir>, err: Error) -> Result<(), Stop> {
         let Some((above, _)) = &dir.above else { return Err(self.order.pipe.run.fail(err)) };
         self.note(dir, None, err);
-        self.finish_one(worker, Arc::clone(above))
+        self.finish(worker, Arc::clone(above), 1)
     }
 
-    /// The parent's folder, empty if there is none. One that cannot be read costs time and nothing else.
-    fn previous(&self, dir: &Dir) -> Tree {
-        let Some(id) = dir.previous else { return Tree::default() };
+    /// The parent's folder, if there is one. One that cannot be read costs time and nothing else.
+    fn previous(&self, dir: &Dir) -> Option<Tree> {
+        let id = dir.previous?;
         let order = self.order;
         match order.runtime.block_on(order.repository.tree(&id)) {
-            Ok(tree) => tree,
+            Ok(tree) => Some(tree),
             Err(err) => {
                 if err.kind() == Kind::Corrupt {
                     order.pipe.seen.distrust(BlobHandle::tree(id));
@@ -128,47 +145,46 @@ impl Walk<'_> {
                     ..Problem::new("W0472", format!("tree {id}"), why)
                 };
                 self.report.with(|report| report.notes.push(problem));
-                Tree::default()
+                None
             }
         }
     }
 
-    /// Decides about one entry: it is done, or left to do.
-    fn sort_out(&self, dir: &Arc<Dir>, slot: usize, item: Item, before: Option<&Node>, left: &mut Left) {
+    /// Decides about one entry: it is done and perhaps has a node, or is left to do.
+    fn sort_out(
+        &self,
+        dir: &Arc<Dir>,
+        slot: usize,
+        item: Item,
+        before: Option<&Node>,
+        left: &mut Left,
+    ) -> Option<Node> {
         let Item { entry, body } = item;
-        match (entry.kind.clone(), body) {
+        match (&entry.kind, body) {
             (EntryKind::Dir, Body::Folder(folder)) => {
                 let previous = before.and_then(|node| node.subtree);
-                let nodes = Mutex::default();
-                let above = Some((Arc::clone(dir), slot));
-                let below = Dir { above, entry: Some(entry), previous, nodes, open: AtomicUsize::new(1) };
+                let below = Dir::new(Some((Arc::clone(dir), slot)), Some(entry), previous);
                 left.folders.push(Task::Folder { folder, dir: Arc::new(below) });
             }
             (EntryKind::File, Body::File(body)) => {
                 if let Some(content) = self.unchanged(dir, &entry, before) {
-                    self.report.with(|report| {
-                        report.files_unmodified += 1;
-                        report.bytes_total += entry.size;
-                    });
-                    self.progress(entry.size, 1);
-                    dir.put(slot, Some(Node::file(self.stored(entry), content)));
-                    return;
+                    left.unmodified += 1;
+                    left.unmodified_bytes += entry.size;
+                    return Some(Node::file(self.stored(entry), content));
                 }
                 left.files.push(FileTask { slot, entry, body, is_new: before.is_none() });
             }
-            (EntryKind::Socket, _) => {
-                self.report.with(|report| report.sockets_skipped += 1);
-            }
+            (EntryKind::Socket, _) => left.sockets += 1,
             (EntryKind::Dir | EntryKind::File, _) => {
                 let err = Error::bug("store an entry whose content is of another kind");
                 self.note(dir, Some(&entry.name), err);
             }
             _ => {
-                self.report.with(|report| report.others += 1);
-                self.progress(0, 1);
-                dir.put(slot, Some(Node::plain(self.stored(entry))));
+                left.others += 1;
+                return Some(Node::plain(self.stored(entry)));
             }
         }
+        None
     }
 
     /// The parent's content of a file that has not changed: same size, times and inode, as restic
@@ -201,14 +217,15 @@ impl Walk<'_> {
         entry
     }
 
-    /// Counts one entry of `dir` as done; stores every folder that is complete with it, upwards.
-    pub(super) fn finish_one(&self, worker: &mut Worker, mut dir: Arc<Dir>) -> Result<(), Stop> {
-        while dir.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+    /// Counts `done` entries of `dir` as done; stores every folder that is complete with them, upwards.
+    pub(super) fn finish(&self, worker: &mut Worker, mut dir: Arc<Dir>, mut done: usize) -> Result<(), Stop> {
+        while dir.open.fetch_sub(done, Ordering::AcqRel) == done {
             let nodes = std::mem::take(&mut *lock(&dir.nodes)).into_iter().flatten().collect();
             let tree = Tree::new(nodes);
-            let pipe = &self.order.pipe;
-            let json = tree.encode(&pipe.run.documents.env.zone).map_err(|err| pipe.run.fail(err))?;
-            let id = pipe.store(&mut worker.zstd, BlobKind::Tree, &json)?;
+            let id = match self.same_as_before(&dir, &tree) {
+                Some(id) => id,
+                None => self.store_tree(worker, &tree)?,
+            };
             let Some((above, slot)) = &dir.above else {
                 self.queue().root = Some((id, tree));
                 self.wake.notify_all();
@@ -218,8 +235,24 @@ impl Walk<'_> {
             let node = dir.entry.clone().map(|entry| Node::dir(self.stored(entry), id));
             above.put(*slot, node);
             dir = Arc::clone(above);
+            done = 1;
         }
         Ok(())
+    }
+
+    /// The parent's tree if it says the same in every field and is there: writing it once more would say
+    /// nothing new.
+    fn same_as_before(&self, dir: &Dir, tree: &Tree) -> Option<Id> {
+        let id = dir.previous?;
+        let before = std::mem::take(&mut *lock(&dir.before));
+        let is_same = before.as_ref() == Some(tree) && self.order.pipe.seen.has(&BlobHandle::tree(id));
+        is_same.then_some(id)
+    }
+
+    fn store_tree(&self, worker: &mut Worker, tree: &Tree) -> Result<Id, Stop> {
+        let pipe = &self.order.pipe;
+        let json = tree.encode(&pipe.run.documents.env.zone).map_err(|err| pipe.run.fail(err))?;
+        pipe.store(&mut worker.zstd, BlobKind::Tree, &json)
     }
 
     fn count_dir(&self, previous: Option<Id>, now: Id) {
@@ -232,11 +265,16 @@ impl Walk<'_> {
     }
 }
 
-/// What is left to do in a folder.
+/// What is left to do in a folder, and how much was not.
 #[derive(Default)]
 struct Left {
     folders: Vec<Task>,
     files: Vec<FileTask>,
+    /// Files of which the parent has everything.
+    unmodified: u64,
+    unmodified_bytes: u64,
+    sockets: u64,
+    others: u64,
 }
 
 /// Cuts the files of a folder into tasks, the first files last.
