@@ -11,6 +11,7 @@ mod forget;
 mod init;
 mod key;
 mod ls;
+mod mount;
 mod open;
 mod prune;
 mod repair;
@@ -61,12 +62,18 @@ enum Verb {
     Stats(stats::Arguments),
     Find(find::Arguments),
     Diff(diff::Arguments),
+    Mount(mount::Arguments),
 }
 
 impl Arguments {
     /// Whether `--json` was given.
     pub(crate) fn wants_json(&self) -> bool {
         self.open.json
+    }
+
+    /// Whether the verb itself listens to Ctrl-C and SIGTERM.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        cfg!(feature = "mount") && matches!(self.verb, Verb::Mount(_))
     }
 
     /// The verb's name in JSON.
@@ -89,6 +96,7 @@ impl Arguments {
             Verb::Stats(_) => "repo stats",
             Verb::Find(_) => "repo find",
             Verb::Diff(_) => "repo diff",
+            Verb::Mount(_) => "repo mount",
         }
     }
 }
@@ -114,5 +122,6 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Stats(a) => stats::run(a, open, context).await,
         Verb::Find(a) => find::run(a, open, context).await,
         Verb::Diff(a) => diff::run(a, open, context).await,
+        Verb::Mount(a) => mount::run(a, open, context).await,
     }
 }
