@@ -9,10 +9,16 @@
 mod common;
 
 use common::{Ran, World, recoup_binary};
+use recoup_core::secret::Secret;
+use recoup_repo::Limits;
+use recoup_repo::locks::LockMode;
+use recoup_repo::repository::Repository;
+use recoup_store::local::Local;
 use rustix::fs::{AtFlags, CWD, Mode, Timespec, Timestamps};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -106,15 +112,20 @@ fn trap_12_a_command_is_started_only_when_the_repository_is_ready_for_its_output
     ran.expect_code(0);
     assert!(is_started);
     assert_eq!(std::fs::read_to_string(world.path("locks")).unwrap().trim(), "1", "the lock is held by then");
-    // An index that cannot be loaded: the database must not be asked for a dump that nobody takes.
-    std::fs::rename(world.path("repo/index"), world.path("aside")).unwrap();
-    std::fs::write(world.path("repo/index"), "no directory").unwrap();
+    // Somebody has the repository alone: the database must not be asked for a dump that nobody takes.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let guard = runtime.block_on(async {
+        let store = Arc::new(Local::new(world.path("repo")));
+        let password = Secret::new(std::fs::read(world.path("password")).unwrap());
+        let env = recoup_testkit::env::real();
+        let repository = Repository::open(store, &password, Limits::default(), &env).await.unwrap();
+        repository.lock(LockMode::Exclusive).await.unwrap()
+    });
     let (ran, is_started) = marked(&world);
-    ran.expect_code(1);
+    ran.expect_code(11);
     assert!(!is_started);
-    std::fs::remove_file(world.path("repo/index")).unwrap();
-    std::fs::rename(world.path("aside"), world.path("repo/index")).unwrap();
-    // A wrong password, and no repository.
+    runtime.block_on(guard.release()).unwrap();
+    // A wrong password.
     std::fs::write(world.path("password"), "wrong").unwrap();
     let (ran, is_started) = marked(&world);
     ran.expect_code(12);
@@ -137,7 +148,7 @@ fn trap_14_an_incomplete_backup_says_so_to_programs_in_every_way() {
         "{partial}"
     );
     let errors = partial["errors"].as_array().unwrap();
-    assert!(errors.len() == 1 && errors[0]["path"].as_str().unwrap().contains("missing"), "{partial}");
+    assert!(errors.len() == 1 && errors[0]["error"].as_str().unwrap().contains("missing"), "{partial}");
     let id = partial["snapshot"].as_str().expect("it is kept");
     world.repo(["restore", id, "--target", "out"]).expect_code(0);
     assert_eq!(std::fs::read_to_string(world.path("out/data/f")).unwrap(), "x");
