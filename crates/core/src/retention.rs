@@ -545,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn trap_29_row_053_a_renamed_host_or_a_moved_path_begins_a_series_and_ends_none() {
+    fn row_053_trap_29_a_renamed_host_or_a_moved_path_begins_a_series_and_ends_none() {
         let mut all = series();
         let policy = Policy { last: Keep::Count(1), ..Policy::default() };
         for moved in &mut all[3..] {
