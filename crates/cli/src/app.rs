@@ -73,7 +73,8 @@ pub fn run(args: Vec<OsString>) -> u8 {
     };
     let kind = app.verb.kind();
     let is_engine = app.verb.is_engine();
-    let ending = runtime.block_on(race(verb::dispatch(app.verb, &context), timeout));
+    let ends_by_itself = app.verb.ends_by_itself();
+    let ending = runtime.block_on(race(verb::dispatch(app.verb, &context), timeout, ends_by_itself));
     runtime.shutdown_background();
     match ending {
         Ending::Answer(answer) => write(&answer, format, context.style),
@@ -89,13 +90,17 @@ enum Ending {
     Cancelled,
 }
 
-/// The verb against Ctrl-C, SIGTERM and `--timeout`.
+/// The verb against Ctrl-C, SIGTERM and `--timeout`; a verb that `ends_by_itself` hears the signals alone.
 async fn race(
     work: impl Future<Output = recoup_core::Result<Answer>>,
     timeout: Option<recoup_core::units::Span>,
+    ends_by_itself: bool,
 ) -> Ending {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = async {
+        if ends_by_itself {
+            return std::future::pending().await;
+        }
         let (Ok(mut int), Ok(mut term)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
         else {
             return std::future::pending().await;

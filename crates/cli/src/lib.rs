@@ -4,6 +4,8 @@
 pub mod exit;
 mod render;
 mod context;
+#[cfg(feature = "mount")]
+mod mount;
 mod verb;
 mod app;
 

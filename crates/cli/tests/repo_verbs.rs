@@ -104,12 +104,13 @@ fn what_is_dumped_is_what_was_stored_or_an_error() {
     let theirs = run("restic", &["dump", "latest", "/live/kept/x.log"]);
     assert_eq!((ours.status.code(), &ours.stdout), (Some(0), &theirs.stdout));
     for form in ["tar", "zip"] {
-        let mut unpacked = Vec::new();
+        let (mut unpacked, mut sizes) = (Vec::new(), Vec::new());
         for program in ["recoup", "restic"] {
             let archive = world.path(&format!("{program}.{form}"));
             let out = run(program, &["dump", "--archive", form, "latest", "/live"]);
             assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stderr));
             std::fs::write(&archive, &out.stdout).unwrap();
+            sizes.push(out.stdout.len());
             let target = world.path(&format!("{program}-{form}"));
             std::fs::create_dir(&target).unwrap();
             let done = if form == "tar" {
@@ -121,6 +122,7 @@ fn what_is_dumped_is_what_was_stored_or_an_error() {
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             unpacked.push(target);
         }
+        assert!(sizes[0] < sizes[1] * 11 / 10, "{form}: {sizes:?}, as small as restic's within a tenth");
         let compared = Command::new("diff").arg("-r").args(&unpacked).output().unwrap();
         assert!(compared.status.success(), "{form}: {}", String::from_utf8_lossy(&compared.stdout));
         assert!(unpacked[0].join("live/kept/x.log").exists());
@@ -245,6 +247,25 @@ fn a_copy_is_made_once_and_restic_reads_it() {
     world.restic(["-r", "second", "check", "--read-data", "--no-cache"]).expect_code(0);
     let own = world.repo(["copy", "--from-repo", "repo", "--from-password-file", "password"]).expect_code(1);
     assert!(own.stderr.contains("E0492"), "{}", own.stderr);
+}
+
+#[test]
+fn row_051_all_of_a_group_is_forgotten_only_if_that_is_said() {
+    let world = world();
+    let before = ids(&world).len();
+    let refused = world.repo(["forget", "--keep-tag", "typo"]).expect_code(1);
+    assert!(refused.stderr.contains("E0461"), "{}", refused.stderr);
+    let all = world.repo(["forget", "--unsafe-allow-remove-all"]).expect_code(2);
+    assert!(all.stderr.contains("--host"), "{}", all.stderr);
+    assert_eq!(ids(&world).len(), before);
+    let dry = ["forget", "--keep-tag", "typo", "--unsafe-allow-remove-all", "--dry-run", "--json"];
+    assert_eq!(world.repo(dry).expect_code(0).json()["forgotten"].as_array().unwrap().len(), before);
+    world.repo(["backup", "live", "--host", "other", "--tag", "legal"]).expect_code(0);
+    world.repo(["backup", "live", "--host", "other"]).expect_code(0);
+    let other = ["forget", "--unsafe-allow-remove-all", "--host", "other", "--protect-tag", "legal"];
+    world.repo(other).expect_code(0);
+    assert_eq!(ids(&world).len(), before + 1, "what is protected stays, and so do the other hosts");
+    world.restic(["check", "--no-cache"]).expect_code(0);
 }
 
 #[test]

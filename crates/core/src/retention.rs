@@ -155,12 +155,16 @@ pub struct Policy {
     /// All that have every tag of one of these lists are out of reach: no rule counts them, and they do
     /// not stand for what a policy keeps.
     pub protect: Vec<Vec<String>>,
+    /// Somebody said that nothing may be left of a group. Without it such a policy is refused, since a
+    /// mistyped one looks like this.
+    pub may_keep_nothing: bool,
 }
 
 impl Policy {
     /// Whether it says nothing at all of what to keep.
     pub fn is_empty(&self) -> bool {
-        Policy { protect: Vec::new(), ..self.clone() } == Policy::default()
+        let keeps = Policy { protect: Vec::new(), may_keep_nothing: false, ..self.clone() };
+        keeps == Policy::default()
     }
 
     /// Whether a snapshot with these `tags` is out of reach.
@@ -277,9 +281,10 @@ pub struct Kept {
 /// Applies `policy` to each group of `candidates`.
 ///
 /// # Errors
-/// `Kind::Refused`, E0461, if the policy says nothing or would keep nothing of some group.
+/// `Kind::Refused`, E0461, if the policy says nothing or would keep nothing of some group and does not say
+/// that it may.
 pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned) -> Result<Plan> {
-    if policy.is_empty() {
+    if policy.is_empty() && !policy.may_keep_nothing {
         return Err(Error::new(Kind::Refused, "forget snapshots by a policy that keeps nothing")
             .code("E0461")
             .effect("no snapshot was forgotten"));
@@ -292,7 +297,7 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned)
     for ((host, paths, tags), mut members) in groups {
         members.sort_by_key(|c| std::cmp::Reverse(c.time.timestamp()));
         let (keep, remove) = apply(&members, policy, now);
-        if keep.is_empty() {
+        if keep.is_empty() && !policy.may_keep_nothing {
             return Err(Error::new(Kind::Refused, "forget every snapshot of a group")
                 .code("E0461")
                 .with("host", crate::name::escape(host.as_bytes()))
@@ -524,6 +529,38 @@ mod tests {
         assert_eq!(plan.groups[0].keep[0].id, "d");
         assert_eq!(plan.remove().collect::<Vec<_>>(), ["c", "b"]);
         assert!(Policy { protect, ..Policy::default() }.is_empty());
+    }
+
+    #[test]
+    fn row_051_all_of_a_group_goes_only_if_somebody_said_so_and_never_what_is_protected() {
+        let mut all = series();
+        all[1].tags = vec!["legal".into()];
+        let nothing = Policy { tags: vec![vec!["typo".into()]], ..Policy::default() };
+        assert!(plan(&all, &nothing, GroupBy::default(), &now()).is_err());
+        for policy in [nothing, Policy::default()] {
+            let said = Policy { may_keep_nothing: true, protect: vec![vec!["legal".to_owned()]], ..policy };
+            let plan = plan(&all, &said, GroupBy::default(), &now()).unwrap();
+            assert_eq!(plan.remove().collect::<Vec<_>>(), ["e", "d", "c", "a"]);
+        }
+    }
+
+    #[test]
+    fn row_053_trap_29_a_renamed_host_or_a_moved_path_begins_a_series_and_ends_none() {
+        let mut all = series();
+        let policy = Policy { last: Keep::Count(1), ..Policy::default() };
+        for moved in &mut all[3..] {
+            moved.host = "renamed".into();
+        }
+        all[4].paths = vec!["/moved".into()];
+        // by host and path each series keeps its newest: nothing of the old ones expires as one with the new
+        assert_eq!(kept(&all, &policy), ["c", "e", "d"]);
+        // a series that has an identity of its own, its tag, goes on whatever host and path are called
+        for candidate in &mut all {
+            candidate.tags = vec!["app=shop".into()];
+        }
+        let by_tag = plan(&all, &policy, "tags".parse().unwrap(), &now()).unwrap();
+        assert_eq!(by_tag.groups.len(), 1);
+        assert_eq!(by_tag.remove().collect::<Vec<_>>(), ["d", "c", "b", "a"]);
     }
 
     #[test]

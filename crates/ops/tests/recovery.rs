@@ -207,7 +207,7 @@ async fn row_132_a_full_target_is_refused_before_and_resumed_after() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_133_a_restore_killed_at_every_event_is_resumed_to_the_same_end() {
+async fn rows_5_133_a_restore_killed_at_every_event_is_resumed_to_the_same_end() {
     let app = Application::new("");
     let whole = app.live();
     app.backup().await;

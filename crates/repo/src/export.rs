@@ -22,7 +22,7 @@ pub enum Archive {
     /// Everything but sockets, with owners, times and extended attributes.
     #[default]
     Tar,
-    /// Files, directories and links, not compressed; names must be UTF-8.
+    /// Files, directories and links; files are deflated, as restic does. Names must be UTF-8.
     Zip,
 }
 
@@ -182,7 +182,7 @@ fn zip(
         let failed = |e: zip::result::ZipError| unwritten(&path, e.into());
         let name = text(&path, &path.to_bytes())?;
         let options = zip::write::SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Stored)
+            .compression_method(zip::CompressionMethod::Deflated)
             .unix_permissions(node.entry.mode & 0o777)
             .last_modified_time(zip_time(&node.entry));
         match &node.entry.kind {
@@ -195,8 +195,12 @@ fn zip(
                 done.bytes += reader.copy_to(&mut writer)?;
                 done.files += 1;
             }
-            EntryKind::Dir => writer.add_directory(name, options).map_err(failed)?,
+            EntryKind::Dir => {
+                let options = options.compression_method(zip::CompressionMethod::Stored);
+                writer.add_directory(name, options).map_err(failed)?;
+            }
             EntryKind::Symlink { target } => {
+                let options = options.compression_method(zip::CompressionMethod::Stored);
                 writer.add_symlink(name, text(&path, target)?, options).map_err(failed)?;
             }
             // The format has no devices and pipes; restic leaves them out too.

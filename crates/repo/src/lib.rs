@@ -51,6 +51,8 @@ pub mod repository;
 
 pub mod read;
 
+pub mod view;
+
 pub mod check;
 pub mod compare;
 pub mod export;

@@ -147,7 +147,7 @@ async fn of_two_who_want_it_alone_one_at_most_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_43_a_lock_is_refreshed_and_one_that_is_not_is_not_relied_on() {
+async fn row_007_trap_43_a_lock_is_refreshed_and_one_that_is_not_is_not_relied_on() {
     let store = Memory::new();
     let (env, clock) = scripted("2026-01-01T00:00:00Z", 1);
     let repository = init(&store, "a", &env).await.unwrap();
@@ -181,7 +181,7 @@ async fn a_lock_that_somebody_removed_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_dead_are_cleared_away_and_strangers_are_not() {
+async fn row_048_the_dead_are_cleared_away_and_strangers_are_not() {
     let store = Memory::new();
     let (env, clock) = scripted("2026-01-01T00:00:00Z", 1);
     let repository = init(&store, "a", &env).await.unwrap();

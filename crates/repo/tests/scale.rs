@@ -64,7 +64,7 @@ async fn back_up(repo: &Repository, tree: Synthetic) -> (Id, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_and_time_of_a_run_follow_the_number_of_files() {
+async fn row_008_memory_and_time_of_a_run_follow_the_number_of_files() {
     let (files, forgetful) = (files(), Forgetful::new());
     let store: Arc<dyn Store> = Arc::new(forgetful.clone());
     let options = InitOptions { password_strength: PasswordStrength::Generated, ..InitOptions::default() };

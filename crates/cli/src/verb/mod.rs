@@ -86,6 +86,11 @@ impl Verb {
         matches!(self, Verb::Repo(_))
     }
 
+    /// Whether the verb itself listens to Ctrl-C and SIGTERM, because there is something to put in order.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        matches!(self, Verb::Repo(a) if a.ends_by_itself())
+    }
+
     /// Whether restic's own switch for JSON was given.
     pub(crate) fn wants_json(&self) -> bool {
         matches!(self, Verb::Repo(a) if a.wants_json())

@@ -71,6 +71,10 @@ impl World {
 
     /// Debian's restic on the same repository.
     pub fn restic<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Ran {
+        Ran::of(self.restic_command().args(args))
+    }
+
+    pub fn restic_command(&self) -> Command {
         let mut command = Command::new("restic");
         command
             .env_clear()
@@ -82,7 +86,7 @@ impl World {
             .env("RESTIC_CACHE_DIR", self.path("restic-cache"))
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
-        Ran::of(command.args(args))
+        command
     }
 }
 

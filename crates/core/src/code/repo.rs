@@ -246,7 +246,7 @@ pub(super) const CODES: &[Code] = &[
         title: "a policy would keep nothing",
         meaning: "The policy says nothing, or keeps no snapshot of some group. A mistyped tag or path looks like this.",
         effect: "No snapshot was forgotten.",
-        next: "Check the policy with `--dry-run`. To remove the last snapshot of a group, name it by its id.",
+        next: "Check the policy with `--dry-run`. To remove the last snapshot of a group, name it by its id, or say `--unsafe-allow-remove-all`.",
     },
     Code {
         code: "E0462",

@@ -45,4 +45,25 @@ pub(super) const CODES: &[Code] = &[
         effect: "No snapshot was written. What was stored of the output is used by a later run.",
         next: "Run the command by itself and look at what it says.",
     },
+    Code {
+        code: "E0840",
+        title: "this program was built without mount",
+        meaning: "`recoup repo mount` is a part of the program that can be left out when it is built, and it was.",
+        effect: "Nothing was mounted.",
+        next: "Build it with `cargo build --release --features mount`, or get files out with `recoup repo restore` or `recoup repo dump`.",
+    },
+    Code {
+        code: "E0841",
+        title: "a repository cannot be mounted there",
+        meaning: "The directory is missing or holds something, or this host does not mount: the kernel has no FUSE, or fuse3 is not installed and you are not root.",
+        effect: "Nothing was mounted, and nothing was written.",
+        next: "Give an empty directory. As another user than root install fuse3; for --allow-other put user_allow_other into /etc/fuse.conf. What an earlier mount has left is removed with `umount DIR`.",
+    },
+    Code {
+        code: "W0842",
+        title: "the mounted repository is still in use",
+        meaning: "It was to be unmounted, and somebody has a file of it open or works in one of its directories.",
+        effect: "It stays mounted and goes on answering.",
+        next: "`fuser -vm DIR` names them. A second Ctrl-C ends it all the same; what is open then gives errors.",
+    },
 ];

@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::disallowed_methods, reason = "the test damages the file")]
-    fn a_lost_or_damaged_catalog_comes_back_from_the_files() {
+    fn row_018_a_lost_or_damaged_catalog_comes_back_from_the_files() {
         let dir = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(dir.path()).unwrap();
         catalog.keep(&run("D1", 1)).unwrap();

@@ -14,14 +14,14 @@ use std::ops::Range;
 pub struct GoTime {
     /// The moment.
     pub at: Timestamp,
-    /// Seconds east of UTC.
+    /// Seconds east of UTC, in whole minutes.
     pub offset_seconds: i32,
 }
 
 impl GoTime {
     /// `at` in `zone`.
     pub fn new(at: Timestamp, zone: &TimeZone) -> Self {
-        GoTime { at, offset_seconds: zone.to_offset(at).seconds() }
+        GoTime { at, offset_seconds: whole_minutes(zone.to_offset(at).seconds()) }
     }
 
     /// Reads what [`GoTime`] shows.
@@ -40,8 +40,15 @@ impl GoTime {
         let offset = pieces.to_numeric_offset().ok_or_else(bad)?;
         let local = pieces.date().to_datetime(pieces.time().ok_or_else(bad)?);
         let at = offset.to_timestamp(local).map_err(|_| bad())?;
-        Ok(GoTime { at, offset_seconds: offset.seconds() })
+        Ok(GoTime { at, offset_seconds: whole_minutes(offset.seconds()) })
     }
+}
+
+/// Until about 1900 clocks went by the sun, as in Berlin 53 minutes and 28 seconds ahead. The text has no room
+/// for the seconds. Go writes the local time with them and the offset without, which moves the moment; here
+/// both are without, so that the moment is what it was.
+fn whole_minutes(seconds: i32) -> i32 {
+    seconds / 60 * 60
 }
 
 /// Appends `value` with so many digits; it has no more.
@@ -92,7 +99,7 @@ fn parse_plain(text: &[u8]) -> Option<GoTime> {
 impl GoTime {
     /// Appends what [`GoTime`] shows.
     pub fn append(&self, out: &mut Vec<u8>) {
-        let offset = Offset::from_seconds(self.offset_seconds).unwrap_or(Offset::UTC);
+        let offset = Offset::from_seconds(whole_minutes(self.offset_seconds)).unwrap_or(Offset::UTC);
         let local = offset.to_datetime(self.at);
         // Nothing of a date but the year is ever negative.
         let plain = |value: i8| u32::from(value.unsigned_abs());
@@ -188,6 +195,25 @@ mod tests {
             let text = time.to_string();
             prop_assert_eq!(parse_plain(text.as_bytes()), Some(time));
         }
+    }
+
+    #[test]
+    fn a_moment_stays_where_it_is_in_a_zone_with_seconds() {
+        for (zone, shown) in [
+            ("Europe/Berlin", "1880-01-01T00:53:00.5+00:53"),
+            ("America/New_York", "1879-12-31T19:04:00.5-04:56"),
+            ("Africa/Monrovia", "1879-12-31T23:17:00.5-00:43"),
+        ] {
+            let zone = TimeZone::get(zone).unwrap();
+            let at: Timestamp = "1880-01-01T00:00:00.5Z".parse().unwrap();
+            let time = GoTime::new(at, &zone);
+            assert_eq!(time.to_string(), shown);
+            assert_eq!(GoTime::parse(shown).unwrap(), time);
+        }
+        let odd = GoTime::parse("1880-01-01T00:53:28+00:53:28").unwrap();
+        assert_eq!(odd.to_string(), "1880-01-01T00:53:00+00:53");
+        assert_eq!(GoTime::parse("1880-01-01T00:53:00+00:53").unwrap(), odd);
+        assert_eq!(odd.at, "1880-01-01T00:00:00Z".parse().unwrap());
     }
 
     #[test]

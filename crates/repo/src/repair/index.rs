@@ -3,8 +3,8 @@
 use super::writer::save_index;
 use super::{RepairOptions, Repaired, keep, lock, unlock};
 use crate::id::Id;
-use crate::index::load::{read_file, read_header};
-use crate::index::{IndexFile, IndexPack};
+use crate::index::load::{read_header, read_marked};
+use crate::index::{IndexPack, MarkedFile, MarkedPack};
 use crate::layout::ObjectKind;
 use crate::locks::LockGuard;
 use crate::pack::PackEntry;
@@ -54,6 +54,8 @@ type Truth = BTreeMap<Id, (u64, Vec<PackEntry>)>;
 /// New entries first, then these files may go.
 pub(super) struct Switch {
     pub(super) write: Vec<IndexPack>,
+    /// What the files that go say of packs that wait for deletion: they go on waiting.
+    pub(super) marked: Vec<MarkedPack>,
     pub(super) remove: Vec<Id>,
 }
 
@@ -66,7 +68,7 @@ pub(super) async fn apply(
     report: &mut Repaired,
 ) -> Result<()> {
     let Some(lock) = lock else { return Ok(()) };
-    save_index(repo, lock, switch.write, report).await?;
+    save_index(repo, lock, switch.write, switch.marked, report).await?;
     for id in &switch.remove {
         keep::quarantine(repo, options, lock, ObjectKind::Index, id, report).await?;
     }
@@ -126,10 +128,10 @@ async fn read_headers(repo: &Repository, truth: &mut Truth, report: &mut Repaire
 }
 
 /// Every index file, `None` where it cannot be used.
-pub(super) async fn all_files(repo: &Repository) -> Result<BTreeMap<Id, Option<IndexFile>>> {
+pub(super) async fn all_files(repo: &Repository) -> Result<BTreeMap<Id, Option<MarkedFile>>> {
     let mut files = BTreeMap::new();
     for (id, _) in repo.documents().list(ObjectKind::Index).await?.objects {
-        match read_file(&**repo.store(), repo.key(), repo.limits(), id).await {
+        match read_marked(&**repo.store(), repo.key(), repo.limits(), id).await {
             Ok(file) => files.insert(id, Some(file)),
             Err(err) if is_damage(&err) => files.insert(id, None),
             Err(err) => return Err(err),
@@ -140,7 +142,7 @@ pub(super) async fn all_files(repo: &Repository) -> Result<BTreeMap<Id, Option<I
 
 fn decide(
     truth: &Truth,
-    files: &BTreeMap<Id, Option<IndexFile>>,
+    files: &BTreeMap<Id, Option<MarkedFile>>,
     all: bool,
     report: &mut Repaired,
 ) -> Switch {
@@ -150,12 +152,12 @@ fn decide(
         known.get(&pack.id).is_some_and(|entries| pack.blobs.iter().all(|e| entries.contains(e)))
     };
     let mut listed: HashMap<Id, BTreeSet<PackEntry>> = HashMap::new();
-    let mut remove = Vec::new();
+    let (mut marked, mut remove) = (BTreeMap::new(), Vec::new());
     for (id, file) in files {
         let object = format!("index {id}");
         match file {
-            Some(file) if !all && file.packs.iter().all(is_true) => {
-                for pack in &file.packs {
+            Some(file) if !all && file.file.packs.iter().all(is_true) => {
+                for pack in &file.file.packs {
                     listed.entry(pack.id).or_default().extend(pack.blobs.iter().copied());
                 }
                 continue;
@@ -164,6 +166,9 @@ fn decide(
             Some(_) => report.step(object, "replace it: it speaks of packs that are gone or different"),
             None => report.step(object, "move it into quarantine: it cannot be read"),
         }
+        // A pack that is listed all the same is in use.
+        let waiting = file.iter().flat_map(|file| &file.marked).filter(|pack| !truth.contains_key(&pack.id));
+        marked.extend(waiting.map(|pack| (pack.id, pack.clone())));
         remove.push(*id);
     }
     let mut write = Vec::new();
@@ -180,5 +185,5 @@ fn decide(
     if !remove.is_empty() || !write.is_empty() {
         report.step("index", format!("write what {} packs hold", write.len()));
     }
-    Switch { write, remove }
+    Switch { write, marked: marked.into_values().collect(), remove }
 }

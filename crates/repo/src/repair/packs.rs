@@ -84,18 +84,19 @@ async fn switch(
     fresh: Vec<IndexPack>,
     report: &mut Repaired,
 ) -> Result<Switch> {
-    let mut switch = Switch { write: fresh, remove: Vec::new() };
+    let mut switch = Switch { write: fresh, marked: Vec::new(), remove: Vec::new() };
     let mut others: BTreeMap<Id, Vec<PackEntry>> = BTreeMap::new();
     for (id, file) in all_files(repo).await? {
         // one that cannot be read is the business of `repair index`
         let Some(file) = file else { continue };
-        if !file.packs.iter().any(|pack| damaged.contains(&pack.id)) {
+        if !file.file.packs.iter().any(|pack| damaged.contains(&pack.id)) {
             continue;
         }
         report.step(format!("index {id}"), "replace it: it speaks of a damaged pack");
-        for pack in file.packs.into_iter().filter(|pack| !damaged.contains(&pack.id)) {
+        for pack in file.file.packs.into_iter().filter(|pack| !damaged.contains(&pack.id)) {
             others.entry(pack.id).or_default().extend(pack.blobs);
         }
+        switch.marked.extend(file.marked);
         switch.remove.push(id);
     }
     switch.write.extend(others.into_iter().map(|(id, blobs)| IndexPack { id, blobs }));

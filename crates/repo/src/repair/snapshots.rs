@@ -98,7 +98,7 @@ async fn work(
         writer.add(BlobHandle::tree(id), packed.unwrap_or(&json), length).await?;
     }
     let packs = writer.finish(&mut report).await?;
-    save_index(repo, lock, packs, &mut report).await?;
+    save_index(repo, lock, packs, Vec::new(), &mut report).await?;
     for (id, snapshot) in replaced {
         lock.check()?;
         repo.documents().save(ObjectKind::Snapshot, snapshot.encode()?).await?;

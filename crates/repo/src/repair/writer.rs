@@ -3,7 +3,7 @@
 use super::Repaired;
 use crate::blob::BlobHandle;
 use crate::documents::put_new;
-use crate::index::{BLOBS_MAX, IndexFile, IndexPack};
+use crate::index::{BLOBS_MAX, IndexPack, MarkedFile, MarkedPack};
 use crate::layout::ObjectKind;
 use crate::locks::LockGuard;
 use crate::pack::PackBuilder;
@@ -64,24 +64,49 @@ impl<'a> Packs<'a> {
     }
 }
 
-/// Writes index files that list `packs`.
+/// Writes index files that list `packs`, and `marked` as waiting for deletion.
 pub(super) async fn save_index(
     repo: &Repository,
     lock: &LockGuard,
     packs: Vec<IndexPack>,
+    marked: Vec<MarkedPack>,
     report: &mut Repaired,
 ) -> Result<()> {
-    let mut file = IndexFile::default();
+    let (mut file, mut blobs) = (MarkedFile::default(), 0);
     for pack in packs {
-        if file.blobs() > 0 && file.blobs() + pack.blobs.len() > BLOBS_MAX {
-            save_one(repo, lock, std::mem::take(&mut file), report).await?;
-        }
-        file.packs.push(pack);
+        make_room(repo, lock, &mut file, &mut blobs, pack.blobs.len(), report).await?;
+        file.file.packs.push(pack);
     }
-    if file.packs.is_empty() { Ok(()) } else { save_one(repo, lock, file, report).await }
+    for pack in marked {
+        make_room(repo, lock, &mut file, &mut blobs, pack.blobs.len(), report).await?;
+        file.marked.push(pack);
+    }
+    if file == MarkedFile::default() { Ok(()) } else { save_one(repo, lock, &file, report).await }
 }
 
-async fn save_one(repo: &Repository, lock: &LockGuard, file: IndexFile, report: &mut Repaired) -> Result<()> {
+/// Writes `file` and begins a new one if `more` blobs would be too many for it.
+async fn make_room(
+    repo: &Repository,
+    lock: &LockGuard,
+    file: &mut MarkedFile,
+    blobs: &mut usize,
+    more: usize,
+    report: &mut Repaired,
+) -> Result<()> {
+    if *blobs > 0 && *blobs + more > BLOBS_MAX {
+        save_one(repo, lock, &std::mem::take(file), report).await?;
+        *blobs = 0;
+    }
+    *blobs += more;
+    Ok(())
+}
+
+async fn save_one(
+    repo: &Repository,
+    lock: &LockGuard,
+    file: &MarkedFile,
+    report: &mut Repaired,
+) -> Result<()> {
     lock.check()?;
     repo.documents().save(ObjectKind::Index, file.encode()?).await?;
     report.written += 1;

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_broken_machine_made_of_a_pack_is_noticed() {
+    fn row_014_trap_10_what_a_broken_machine_made_of_a_pack_is_noticed() {
         let (env, key, limits) = (real(), MasterKey::random(&real()), Limits::default());
         let packer = Packer::default();
         add(&packer, &key, BlobKind::Data, b"some data");

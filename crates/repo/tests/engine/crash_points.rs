@@ -119,7 +119,7 @@ fn none(complaints: String, about: &str) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_001_trap_44_every_crash_of_init_backup_and_forget() {
+async fn rows_1_10_11_trap_44_every_crash_of_init_backup_and_forget() {
     let seed = seed();
     let history = History::record(seed).await;
     let log = history.recording.log();

@@ -238,7 +238,7 @@ async fn data_is_shared_between_restic_and_us() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trap_05_a_lock_of_restic_is_honoured_and_ours_by_restic() {
+async fn row_047_trap_05_a_lock_of_restic_is_honoured_and_ours_by_restic() {
     let shared = Shared::new();
     let repo = shared.init_by_recoup().await;
     kit::backup(&repo, &Tree::new().file("a", "x"), None).await.unwrap();

@@ -21,5 +21,7 @@ mod prune_plan;
 mod prune_schedules;
 mod repair;
 mod rotation;
+mod rows;
 mod state_machine;
 mod transfer;
+mod view;

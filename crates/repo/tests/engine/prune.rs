@@ -106,7 +106,7 @@ async fn what_restic_stored_and_forgot_is_pruned_by_us() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn packs_are_marked_first_and_deleted_after_their_time() {
+async fn trap_42_packs_are_marked_first_and_deleted_after_their_time() {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
     let (_, [one, two]) = history(&store).await;
     let (env, clock) = scripted("2027-01-01T00:00:00Z", 5);
@@ -132,7 +132,7 @@ async fn packs_are_marked_first_and_deleted_after_their_time() {
 
 /// A writer that takes no lock put a snapshot that needs what was given up.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_marked_pack_that_is_needed_is_taken_back() {
+async fn trap_42_a_marked_pack_that_is_needed_is_taken_back() {
     let memory = Memory::new();
     let store: Arc<dyn Store> = Arc::new(memory.clone());
     let (repo, [one, _]) = history(&store).await;

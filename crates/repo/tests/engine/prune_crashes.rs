@@ -76,12 +76,12 @@ async fn every_crash_of(options: PruneOptions) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trap_33_every_crash_of_a_prune_that_deletes_at_once() {
+async fn row_002_trap_33_every_crash_of_a_prune_that_deletes_at_once() {
     assert!(every_crash_of(at_once()).await > 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trap_33_every_crash_of_a_prune_in_two_steps() {
+async fn row_002_trap_33_every_crash_of_a_prune_in_two_steps() {
     let two_steps = PruneOptions { max_unused: Unused::Bytes(0), ..PruneOptions::default() };
     assert!(every_crash_of(two_steps).await > 10);
 }

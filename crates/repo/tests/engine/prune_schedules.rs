@@ -200,7 +200,7 @@ async fn schedule(start: &Start, seed: u64) -> (usize, usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trap_40_backups_and_prunes_in_any_order_lose_nothing() {
+async fn rows_45_46_trap_40_backups_and_prunes_in_any_order_lose_nothing() {
     let seed = seed();
     let count = if std::env::var_os("RECOUP_TEST_FULL").is_some() { 100_000 } else { 200 };
     let start = start().await;

@@ -207,7 +207,7 @@ async fn oracle(state: CrashState, tree: Id, expected: Arc<Flat>) -> Result<(), 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trap_33_every_crash_of_a_repair_leaves_at_least_what_there_was() {
+async fn row_003_trap_33_every_crash_of_a_repair_leaves_at_least_what_there_was() {
     let bench = Bench::new().await;
     bench.damage_a_file().await;
     let index = bench.keys(ObjectKind::Index).remove(0);

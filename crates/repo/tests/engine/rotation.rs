@@ -54,7 +54,7 @@ async fn the_key_in_use_and_the_last_key_stay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_crash_of_a_key_rotation_leaves_a_password_that_works() {
+async fn row_004_every_crash_of_a_key_rotation_leaves_a_password_that_works() {
     let recording = Recording::new(Arc::new(Memory::new()));
     let store: Arc<dyn Store> = Arc::new(recording.clone());
     let repo = kit::init(Arc::clone(&store), &kit::dead_env()).await.unwrap();

@@ -1,7 +1,8 @@
 //! Random histories against a model: backups of two writers at once, runs that die, forgetting, pruning,
-//! objects that go bad. The model knows which snapshot holds which tree; after every step the repository must
+//! objects that go bad, and stock restic looking at the end of some. The model knows which snapshot holds which tree; after every step the repository must
 //! agree with it, and what it cannot give back it must name.
 
+use crate::interop::write_out;
 use crate::kit;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -15,9 +16,11 @@ use recoup_store::memory::Memory;
 use recoup_store::{Key, Store};
 use recoup_testkit::env::real;
 use recoup_testkit::faulty::{Fault, Faulty, Op, Script};
+use recoup_testkit::restic::Restic;
 use recoup_testkit::tree::{Flat, Tree, seed};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 /// One thing that happens to a repository. Numbers choose among what is there, modulo its count.
@@ -91,6 +94,8 @@ struct Model {
     garbled: Vec<Id>,
     /// A pack was garbled.
     is_data_in_doubt: bool,
+    /// An index was lost or garbled; a later run may have mended that.
+    is_index_in_doubt: bool,
 }
 
 impl Model {
@@ -98,7 +103,14 @@ impl Model {
         let store = Memory::new();
         kit::init(Arc::new(store.clone()), &kit::dead_env()).await.unwrap();
         let disks = [Tree::random(seed, 8), Tree::random(seed ^ 1, 8)];
-        Model { store, disks, snapshots: BTreeMap::new(), garbled: Vec::new(), is_data_in_doubt: false }
+        Model {
+            store,
+            disks,
+            snapshots: BTreeMap::new(),
+            garbled: Vec::new(),
+            is_data_in_doubt: false,
+            is_index_in_doubt: false,
+        }
     }
 
     async fn take(&mut self, step: Step) -> Result<(), String> {
@@ -109,11 +121,12 @@ impl Model {
             Step::Forget { nr } => self.forget(nr).await,
             Step::Prune { at_once, writes } => self.prune(at_once, writes).await,
             Step::LoseIndex { nr } => {
-                self.tamper("index/", nr, |_| None);
+                self.is_index_in_doubt |= self.tamper("index/", nr, |_| None).is_some();
                 Ok(())
             }
             Step::GarbleIndex { nr, bit } => {
-                self.tamper("index/", nr, |bytes| Some(flip(&bytes, bit)));
+                let key = self.tamper("index/", nr, |bytes| Some(flip(&bytes, bit)));
+                self.is_index_in_doubt |= key.is_some();
                 Ok(())
             }
             Step::GarbleSnapshot { nr, bit } => {
@@ -233,6 +246,28 @@ impl Model {
         Ok(())
     }
 
+    /// Stock restic on a copy of what is there. It has no way around damage, so it is asked only while there
+    /// is none, and its own opinion of packs that wait for deletion is that they are superfluous.
+    async fn restic_agrees(&self) -> Result<bool, String> {
+        if self.is_data_in_doubt || !self.garbled.is_empty() || self.is_index_in_doubt {
+            return Ok(false);
+        }
+        let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+        write_out(&self.store, folder.path()).await;
+        let restic = Restic::new(folder.path(), kit::PASSWORD);
+        // the dead leave locks, and restic takes them for living ones of this host
+        restic.run(&["unlock", "--remove-all"]);
+        let checked = restic.try_run(&["check", "--read-data"]);
+        if !checked.status.success() {
+            return Err(format!("restic check: {}", String::from_utf8_lossy(&checked.stderr)));
+        }
+        let listed = restic.snapshots().len();
+        if listed != self.snapshots.len() {
+            return Err(format!("restic lists {listed} snapshots, the model {}", self.snapshots.len()));
+        }
+        Ok(true)
+    }
+
     fn restored(
         &self,
         flat: &Flat,
@@ -277,6 +312,9 @@ fn flip(bytes: &Bytes, bit: usize) -> Bytes {
     copy.into()
 }
 
+/// Restic takes most of a second, so that it sees the end of one history in so many.
+const RESTIC_EVERY: u32 = 4;
+
 #[test]
 fn a_repository_agrees_with_its_model_whatever_happens() {
     let is_full = std::env::var_os("RECOUP_TEST_FULL").is_some();
@@ -290,6 +328,7 @@ fn a_repository_agrees_with_its_model_whatever_happens() {
         ..Config::default()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (ended, asked) = (AtomicU32::new(0), AtomicU32::new(0));
     TestRunner::new(config)
         .run(&proptest::collection::vec(step(), 1..14), |steps| {
             let done = runtime.block_on(async {
@@ -299,10 +338,15 @@ fn a_repository_agrees_with_its_model_whatever_happens() {
                     model.take(step).await.map_err(|e| format!("{text}: {e}"))?;
                     model.agrees().await.map_err(|e| format!("after {text}: {e}"))?;
                 }
+                if ended.fetch_add(1, Relaxed).is_multiple_of(RESTIC_EVERY) && model.restic_agrees().await? {
+                    asked.fetch_add(1, Relaxed);
+                }
                 Ok::<_, String>(())
             });
             done.map_err(TestCaseError::fail)
         })
         .unwrap();
-    eprintln!("{cases} histories agreed with the model");
+    let asked = asked.into_inner();
+    eprintln!("{cases} histories agreed with the model, {asked} of them with restic too");
+    assert!(asked > 0);
 }

@@ -1,5 +1,10 @@
 //! Mistakes that other backup tools have made, and that cost somebody data. Each test shows that we do not
-//! make it; the numbers are those of the project's list of traps.
+//! make it; the numbers are those of the project's list of traps. Those that are not here carry their number in
+//! the name of a test elsewhere: `grep -rn trap_ crates`.
+//!
+//! One has no test because it has no subject yet. Trap 51: objects under a retention lock, of which only new ones
+//! are protected while old packs run out. No location of this version locks objects: `Store::lock_until` of a
+//! local folder says that it cannot, and nothing counts on it. The test belongs to the location that can.
 
 use crate::kit;
 use recoup_core::Kind;
@@ -69,7 +74,7 @@ async fn trap_03_an_upload_that_failed_is_in_no_index_and_in_no_snapshot() {
 
 /// No client can do better than to notice when it looks: the store said yes.
 #[tokio::test(flavor = "multi_thread")]
-async fn trap_03_an_upload_that_was_lost_after_the_yes_is_found_and_made_good() {
+async fn row_033_trap_03_an_upload_that_was_lost_after_the_yes_is_found_and_made_good() {
     for fault in [Fault::LostAfterOk, Fault::Short(10), Fault::Short(0)] {
         let (memory, repo) = behind([Script::once(Op::Put, "data", 0, fault.clone())]).await;
         let _ = kit::backup(&repo, &some_tree(), None).await;
@@ -299,7 +304,7 @@ async fn trap_36_an_object_in_the_place_of_another_kind_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trap_38_an_answer_that_is_lost_at_any_write_loses_nothing() {
+async fn row_038_trap_38_an_answer_that_is_lost_at_any_write_loses_nothing() {
     for op in [Op::Put, Op::Delete] {
         for nth in 0.. {
             let memory = Memory::new();

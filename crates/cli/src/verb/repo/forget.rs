@@ -12,7 +12,7 @@ use recoup_core::retention::{Age, GroupBy, Keep, Plan, Policy};
 use recoup_core::units::Span;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::forget::{ForgetOptions, Forgotten, by_policy, forget, refuse_protected};
-use recoup_repo::repository::Repository;
+use recoup_repo::repository::{Repository, SnapshotFilter};
 use serde_json::json;
 use std::time::Duration;
 
@@ -39,6 +39,10 @@ pub(crate) struct Arguments {
     /// than once.
     #[arg(long, value_name = "TAG[,TAG...]")]
     protect_tag: Vec<String>,
+    /// Allow a policy, or filters without a policy, to forget every snapshot of a group. What --protect-tag
+    /// protects stays.
+    #[arg(long)]
+    unsafe_allow_remove_all: bool,
     /// Prune afterwards and give the space back at once, as restic does.
     #[arg(long)]
     prune: bool,
@@ -112,6 +116,7 @@ impl PolicyArguments {
             within_yearly: self.keep_within_yearly,
             tags: tag_lists(&self.keep_tag),
             protect: Vec::new(),
+            may_keep_nothing: false,
         }
     }
 }
@@ -138,8 +143,18 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
 
 async fn forgotten(arguments: &Arguments, repository: &Repository) -> Result<Answer> {
     let options = ForgetOptions { dry_run: arguments.dry_run, lock_wait: arguments.retry_lock.0 };
-    let policy = Policy { protect: tag_lists(&arguments.protect_tag), ..arguments.policy.policy() };
+    let policy = Policy {
+        protect: tag_lists(&arguments.protect_tag),
+        may_keep_nothing: arguments.unsafe_allow_remove_all,
+        ..arguments.policy.policy()
+    };
     let filter = arguments.filter.to_filter();
+    if arguments.unsafe_allow_remove_all && policy.is_empty() && filter == SnapshotFilter::default() {
+        return Err(Error::new(Kind::Config, "forget every snapshot there is")
+            .code("E0801")
+            .effect("no snapshot was forgotten")
+            .hint("say which are meant with --host, --tag or --path, or what to keep with --keep-..."));
+    }
     if !arguments.ids.is_empty() {
         if !policy.is_empty() {
             return Err(Error::new(Kind::Config, "forget by name and by policy in one call")

@@ -11,6 +11,7 @@ mod forget;
 mod init;
 mod key;
 mod ls;
+mod mount;
 mod open;
 mod prune;
 mod repair;
@@ -64,6 +65,7 @@ enum Verb {
     Stats(stats::Arguments),
     Find(find::Arguments),
     Diff(diff::Arguments),
+    Mount(mount::Arguments),
 }
 
 /// A path in a snapshot as somebody typed it, from the root of the snapshot.
@@ -82,6 +84,11 @@ impl Arguments {
     /// Whether `--json` was given.
     pub(crate) fn wants_json(&self) -> bool {
         self.open.json
+    }
+
+    /// Whether the verb itself listens to Ctrl-C and SIGTERM.
+    pub(crate) fn ends_by_itself(&self) -> bool {
+        cfg!(feature = "mount") && matches!(self.verb, Verb::Mount(_))
     }
 
     /// The verb's name in JSON.
@@ -104,6 +111,7 @@ impl Arguments {
             Verb::Stats(_) => "repo stats",
             Verb::Find(_) => "repo find",
             Verb::Diff(_) => "repo diff",
+            Verb::Mount(_) => "repo mount",
         }
     }
 }
@@ -129,5 +137,6 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Stats(a) => stats::run(a, open, context).await,
         Verb::Find(a) => find::run(a, open, context).await,
         Verb::Diff(a) => diff::run(a, open, context).await,
+        Verb::Mount(a) => mount::run(a, open, context).await,
     }
 }
