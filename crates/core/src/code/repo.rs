@@ -235,6 +235,27 @@ pub(super) const CODES: &[Code] = &[
         next: "Take the pack from another copy of the repository, then run the check again.",
     },
     Code {
+        code: "W0486",
+        title: "a read gave something else the second time",
+        meaning: "A piece of a pack did not have its hash when it was read. Read again, it had. Cables, memory, controllers and networks do that before they fail.",
+        effect: "What was used is whole. Nothing in the repository is damaged by it.",
+        next: "If it comes again, look at the disk, its cable, and the memory of this machine.",
+    },
+    Code {
+        code: "W0487",
+        title: "the ledger of verified packs cannot be used",
+        meaning: "The file in which this host notes which packs were read when is torn, was changed, belongs to another repository or place, or cannot be read.",
+        effect: "It counts as empty: no pack counts as verified. The repository is not affected.",
+        next: "Nothing: it is written anew. Read all data again to fill it: `recoup repo check --read-data`.",
+    },
+    Code {
+        code: "W0488",
+        title: "it is not noted what was verified",
+        meaning: "The ledger of verified packs could not be written.",
+        effect: "The check itself is not affected; the next one will not know what this one has read.",
+        next: "Set RECOUP_STATE_DIR to a directory that this user can write to.",
+    },
+    Code {
         code: "E0460",
         title: "there is a repository already",
         meaning: "The location holds a config, so it is a repository already.",
