@@ -235,6 +235,27 @@ pub(super) const CODES: &[Code] = &[
         next: "Take the pack from another copy of the repository, then run the check again.",
     },
     Code {
+        code: "E0483",
+        title: "a restored file is not what was stored",
+        meaning: "After the restore the file was read back from the target, and its bytes do not have the hashes of the snapshot. Either the disk or the memory of this machine changes data, or somebody wrote to the file meanwhile.",
+        effect: "The repository is not affected. The file at the target must not be used.",
+        next: "See whether something writes to the target; otherwise look at the disk and the memory, then restore again, best to another disk.",
+    },
+    Code {
+        code: "E0484",
+        title: "nothing is deleted at the target",
+        meaning: "A restore was to delete what the snapshot does not have, and it is not certain that this is right: nothing of the snapshot is selected, something could not be restored, or the snapshot cannot be read as a whole. What the snapshot seems to lack may only be unreadable.",
+        effect: "Nothing was deleted. What could be restored was restored, if the restore began at all.",
+        next: "Correct the patterns, or look at the errors and run `recoup repo check`; then restore again.",
+    },
+    Code {
+        code: "W0485",
+        title: "something was left that the snapshot does not have",
+        meaning: "A directory at the target that was to be cleared away could not be looked into, or lies in another file system.",
+        effect: "It was left with everything in it.",
+        next: "Look at it, and remove it by hand if it is meant to go.",
+    },
+    Code {
         code: "W0486",
         title: "a read gave something else the second time",
         meaning: "A piece of a pack did not have its hash when it was read. Read again, it had. Cables, memory, controllers and networks do that before they fail.",
