@@ -59,7 +59,7 @@ impl World {
     }
 
     fn packs(&self) -> Vec<Key> {
-        let keys = self.memory.objects().into_iter().map(|(key, _)| key);
+        let keys = self.memory.objects().into_keys();
         keys.filter(|key| key.as_str().starts_with("data/")).collect()
     }
 
