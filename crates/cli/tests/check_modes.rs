@@ -90,7 +90,7 @@ fn what_was_verified_when_is_kept_on_this_host_and_shown() {
 }
 
 #[test]
-fn row_042_a_ledger_that_somebody_changed_is_never_a_green_light() {
+fn trap_46_a_ledger_that_somebody_changed_is_never_a_green_light() {
     let world = world();
     let packs = files(&world.path("repo/data")).len() as u64;
     world.repo(["check", "--read-data"]).expect_code(0);

@@ -129,7 +129,7 @@ async fn slices_divide_as_restic_divides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn row_042_a_ledger_that_was_changed_or_torn_is_noticed_and_counts_for_nothing() {
+async fn trap_46_a_ledger_that_was_changed_or_torn_is_noticed_and_counts_for_nothing() {
     let world = World::new().await;
     let all = world.packs().len() as u64;
     assert_eq!(world.check(Some(Slice::All)).await.verified.unwrap().never, 0);
@@ -192,7 +192,7 @@ async fn a_damaged_pack_is_never_verified_and_one_that_is_gone_is_not_counted() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_22_and_trap_47_a_ledger_that_cannot_be_kept_takes_nothing_away() {
+async fn trap_47_a_ledger_that_cannot_be_kept_takes_nothing_away() {
     let world = World::new().await;
     for fault in [Fault::NoSpace, Fault::Error(recoup_core::Kind::Denied)] {
         let scripts = [Script::always(Op::Put, "", fault)];
