@@ -225,13 +225,10 @@ pub trait Target: Send + Sync {
     /// As the operating system says.
     fn finish_dir(&self, path: &TreePath, entry: &Entry) -> Result<()>;
 
-    /// Whether the content of the file `path` is wanted. A file that is there already, and as it
-    /// should be by the policy of the target, need not be read from the repository at all.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    fn wants(&self, _path: &TreePath, _entry: &Entry) -> Result<bool> {
-        Ok(true)
+    /// What stands at the target already, if the target is a place where something can. Nothing does
+    /// otherwise.
+    fn in_place(&self) -> Option<&dyn InPlace> {
+        None
     }
 
     /// Creates the file `path` of `size` bytes; `size` comes from content and not from claims.
@@ -273,4 +270,74 @@ pub trait FileTarget: Send + Sync {
     /// # Errors
     /// As the operating system says.
     fn abandon(self: Box<Self>, keep: bool) -> Result<()>;
+}
+
+/// What stands at one path of a target, and what the policy of the target makes of it.
+pub enum Standing {
+    /// Nothing.
+    Nothing,
+    /// Something that is replaced whatever it holds.
+    Replaced,
+    /// A file. Pieces of it that are the same need not be read from the repository.
+    File(Box<dyn OldFile>),
+    /// A file that the policy takes for the same without reading it.
+    Same(Box<dyn OldFile>),
+    /// A file that an earlier restore of the same snapshot has finished, and nobody touched since.
+    Finished,
+    /// Something that the policy leaves as it is.
+    Left,
+}
+
+/// A file that stands at a target.
+pub trait OldFile: Send + Sync {
+    /// How long it is.
+    fn bytes(&self) -> u64;
+
+    /// Reads at `offset` until `out` is full or the file ends; says how many bytes there were.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<usize>;
+
+    /// Leaves its content and gives it the metadata of `entry`. False if it must be written anew instead,
+    /// since it has other names that are none of ours.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn keep(&self, entry: &Entry) -> Result<bool>;
+}
+
+/// The side of a target that looks at what stands there, reads it, and clears it away. No link is followed.
+/// Implementations may be called from many threads.
+pub trait InPlace: Send + Sync {
+    /// What stands where `entry` is to go.
+    ///
+    /// # Errors
+    /// `Kind::Refused` if the path holds something that may not be replaced; as the operating system says.
+    fn look(&self, path: &TreePath, entry: &Entry) -> Result<Standing>;
+
+    /// Whether `path` is another name of the file `of` already.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn is_link(&self, path: &TreePath, of: &TreePath) -> Result<bool>;
+
+    /// Opens the file `path` to read it back, from the disk rather than from memory where that can be had.
+    ///
+    /// # Errors
+    /// `Kind::NotFound`; `Kind::Refused` if it is no file; as the operating system says.
+    fn read_back(&self, path: &TreePath) -> Result<Box<dyn OldFile>>;
+
+    /// The names in the directory `path`, and which of them are directories. `None` if there is no such
+    /// directory, or if it lies in another file system than the target.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    fn names(&self, path: &TreePath) -> Result<Option<Vec<(NodeName, bool)>>>;
+
+    /// Removes a file or an empty directory.
+    ///
+    /// # Errors
+    /// As the operating system says. What is gone already is no error.
+    fn remove(&self, path: &TreePath, is_dir: bool) -> Result<()>;
 }

@@ -3,11 +3,17 @@
 //! Without reading the data: every object is listed and its name and size compared, every index and
 //! snapshot opened, every tree read and every blob it names looked up. With it: every pack is read once,
 //! its name compared with its hash, every blob opened and hashed, and the header compared with the index.
-//! Nothing is changed, and no damage stops the check (fault rows 27-37).
+//! Nothing is changed, and no damage stops the check (fault rows 27-37). What looks damaged is read a second time
+//! before that is said (trap 49).
 
 mod affects;
+mod ledger;
 mod packs;
+mod slice;
 mod trees;
+
+pub use ledger::{LedgerPlace, Verified};
+pub use slice::{Budget, Slice, Subset};
 
 use crate::blob::BlobHandle;
 use crate::documents;
@@ -15,38 +21,27 @@ use crate::id::Id;
 use crate::index::Index;
 use crate::layout::{self, ObjectKind};
 use crate::problem::Problem;
-use crate::read::Progress;
+use crate::read::{Progress, Total};
 use crate::repository::{Repository, SnapshotList};
+use ledger::Ledger;
 use recoup_core::Result;
 use recoup_core::name::escape;
 use recoup_store::StoreExt;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How thoroughly to look.
 #[derive(Clone, Debug, Default)]
 pub struct CheckOptions {
     /// Read every pack.
     pub read_data: bool,
-    /// Read the packs of one part of several only: part 1 of 7 today, 2 of 7 tomorrow.
-    pub subset: Option<Subset>,
+    /// Of these, only some.
+    pub slice: Slice,
+    /// Where the ledger of what was verified when is kept.
+    pub ledger: Option<LedgerPlace>,
     /// What progress events speak of, as in `shop` or a location.
     pub address: String,
-}
-
-/// Part `part`, counted from 1, of `of` parts, by the first byte of the name, as restic divides them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subset {
-    /// From 1 to `of`.
-    pub part: u32,
-    /// At least 1.
-    pub of: u32,
-}
-
-impl Subset {
-    fn takes(self, pack: &Id) -> bool {
-        u32::from(pack.as_bytes()[0]) % self.of.max(1) == self.part.saturating_sub(1)
-    }
 }
 
 /// What a check found.
@@ -64,6 +59,8 @@ pub struct CheckReport {
     pub packs_read: u64,
     /// Bytes of packs that were read and hashed.
     pub bytes_read: u64,
+    /// What is known of all packs, this run included, if there is a ledger.
+    pub verified: Option<Verified>,
     /// What is wrong, the serious ones first.
     pub problems: Vec<Problem>,
 }
@@ -83,14 +80,15 @@ impl CheckReport {
 pub async fn check(repo: &Repository, options: &CheckOptions) -> Result<CheckReport> {
     let snapshots = repo.snapshots().await?;
     let index = repo.reload_index().await?;
-    let total = packs::total(&index, options);
-    let mut run = Check {
-        repo: repo.clone(),
-        index: Arc::clone(&index),
-        progress: Arc::new(Progress::new(repo, "check", &options.address, total)),
-        bad: BTreeMap::new(),
-        report: CheckReport::default(),
+    let (ledger, doubt) = match &options.ledger {
+        None => (None, None),
+        Some(place) => {
+            let (ledger, doubt) = Ledger::load(repo, place.clone()).await;
+            (Some(ledger), doubt)
+        }
     };
+    let mut run = Check::new(repo, &index, options, ledger);
+    run.report.problems.extend(doubt);
     run.report.snapshots = snapshots.snapshots.len() as u64;
     run.report.packs = index.packs().iter().filter(|pack| pack.size.is_some()).count() as u64;
     run.report.blobs = index.len() as u64;
@@ -100,8 +98,9 @@ pub async fn check(repo: &Repository, options: &CheckOptions) -> Result<CheckRep
     run.strays().await?;
     run.keys().await?;
     if options.read_data {
-        run.packs(options).await?;
+        run.packs().await?;
     }
+    run.settle_ledger().await;
     run.trees(&snapshots).await?;
     run.name_affected(&snapshots).await?;
     run.progress.show(true);
@@ -118,15 +117,8 @@ pub async fn check(repo: &Repository, options: &CheckOptions) -> Result<CheckRep
 pub(crate) async fn damaged_packs(repo: &Repository) -> Result<BTreeSet<Id>> {
     let index = repo.reload_index().await?;
     let options = CheckOptions { read_data: true, ..CheckOptions::default() };
-    let total = packs::total(&index, &options);
-    let mut run = Check {
-        repo: repo.clone(),
-        index: Arc::clone(&index),
-        progress: Arc::new(Progress::new(repo, "check", "", total)),
-        bad: BTreeMap::new(),
-        report: CheckReport::default(),
-    };
-    run.packs(&options).await?;
+    let mut run = Check::new(repo, &index, &options, None);
+    run.packs().await?;
     let bad = run.report.problems.iter().filter(|problem| problem.is_serious());
     let mut packs: BTreeSet<Id> =
         bad.filter_map(|problem| problem.object.strip_prefix("pack ")?.parse().ok()).collect();
@@ -142,9 +134,50 @@ struct Check {
     /// Blobs without a single good copy, and the pack that is to blame if it is known.
     bad: BTreeMap<BlobHandle, Option<Id>>,
     report: CheckReport,
+    ledger: Option<Ledger>,
+    /// Packs to be read, in this order, with their sizes.
+    chosen: Vec<(Id, u64)>,
+    /// When no further pack is begun, on the clock that only goes forward.
+    until: Option<Duration>,
 }
 
 impl Check {
+    fn new(repo: &Repository, index: &Arc<Index>, options: &CheckOptions, ledger: Option<Ledger>) -> Self {
+        let packs = if options.read_data { packs::there(index) } else { Vec::new() };
+        let when = |pack: &Id| ledger.as_ref().and_then(|ledger| ledger.when(pack));
+        let chosen = options.slice.choose(packs, when, repo.env());
+        let total = Total { bytes: chosen.iter().map(|(_, size)| size).sum(), items: chosen.len() as u64 };
+        Check {
+            repo: repo.clone(),
+            index: Arc::clone(index),
+            progress: Arc::new(Progress::new(repo, "check", &options.address, total)),
+            bad: BTreeMap::new(),
+            report: CheckReport::default(),
+            until: options.slice.time().map(|time| repo.env().clock.monotonic().saturating_add(time)),
+            ledger,
+            chosen,
+        }
+    }
+
+    /// Writes the ledger down. A ledger that cannot be kept takes nothing away from what was found.
+    async fn settle_ledger(&mut self) {
+        self.save_ledger().await;
+        let now = self.repo.env().now();
+        let packs = packs::there(&self.index);
+        self.report.verified = self.ledger.as_ref().map(|ledger| ledger.sum_up(&packs, now));
+    }
+
+    async fn save_ledger(&mut self) {
+        let packs = self.index.packs().iter().filter(|pack| pack.size.is_some()).map(|pack| pack.id);
+        let Some(ledger) = &mut self.ledger else { return };
+        if let Err(err) = ledger.save(&self.repo, &packs.collect()).await {
+            let problem = Problem::new("W0488", "ledger", format!("what was verified is not noted: {err}"));
+            if !self.report.problems.iter().any(|known| known.code == problem.code) {
+                self.report.problems.push(problem);
+            }
+        }
+    }
+
     fn problem(&mut self, problem: Problem) {
         self.report.problems.push(problem);
     }

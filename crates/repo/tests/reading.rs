@@ -5,7 +5,7 @@ use bytes::Bytes;
 use recoup_core::name::TreePath;
 use recoup_core::secret::Secret;
 use recoup_core::{Error, Kind};
-use recoup_repo::check::{CheckOptions, CheckReport, Subset, check};
+use recoup_repo::check::{CheckOptions, CheckReport, Slice, Subset, check};
 use recoup_repo::keyfile::PasswordStrength;
 use recoup_repo::read::glob::Pattern;
 use recoup_repo::read::{RestoreOptions, RestoreReport, find_path, read_file, restore};
@@ -303,8 +303,11 @@ async fn all_parts_together_read_every_pack_once() {
     let repo = open(&memory).await;
     let mut packs = 0;
     for part in 1..=3 {
-        let options =
-            CheckOptions { read_data: true, subset: Some(Subset { part, of: 3 }), ..CheckOptions::default() };
+        let options = CheckOptions {
+            read_data: true,
+            slice: Slice::Part(Subset { part, of: 3 }),
+            ..CheckOptions::default()
+        };
         let report = check(&repo, &options).await.unwrap();
         assert!(report.is_sound());
         packs += report.packs_read;

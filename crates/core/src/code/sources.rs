@@ -186,6 +186,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Move it away and restore again, best into a new directory.",
     },
     Code {
+        code: "E0534",
+        title: "nothing may be deleted in this directory",
+        meaning: "A restore was to delete what the snapshot does not have, in the root of the system or of a file system, in a home or above one, or in a directory that holds the repository or what recoup needs to open it.",
+        effect: "Nothing was written and nothing was deleted.",
+        next: "Restore into a directory of its own, or leave out --delete.",
+    },
+    Code {
         code: "E0535",
         title: "the target could not be written",
         meaning: "The operating system refused it: a full disk, missing rights, or a read-only or broken file system.",
@@ -198,6 +205,13 @@ pub(super) const CODES: &[Code] = &[
         meaning: "Device files give access to hardware and memory. They come back only to root and only with --allow-special.",
         effect: "The device was left out; everything else was restored.",
         next: "If the devices are wanted, restore again as root with --allow-special.",
+    },
+    Code {
+        code: "E0537",
+        title: "only root can give files to another user",
+        meaning: "A restore was told which user everything is for, and does not run as root.",
+        effect: "Nothing was written.",
+        next: "Run it as root, or leave out --owner.",
     },
     Code {
         code: "E0540",
@@ -303,5 +317,12 @@ pub(super) const CODES: &[Code] = &[
         meaning: "Only root may give files to other users.",
         effect: "Content, modes and times are complete; everything belongs to the user who restored it.",
         next: "Restore as root where owners matter.",
+    },
+    Code {
+        code: "W0556",
+        title: "a restore keeps no journal",
+        meaning: "The list of finished files, which lets a restore go on after it was stopped, could not be kept at the target, or the snapshot has a file of its name.",
+        effect: "The restore itself is not affected. If it is stopped, the next one compares every file again.",
+        next: "Nothing, or see why the target cannot take the file.",
     },
 ];

@@ -1,6 +1,6 @@
 //! Every pack, read once from end to end: its hash, its blobs, its header.
 
-use super::{Check, CheckOptions};
+use super::Check;
 use crate::blob::BlobHandle;
 use crate::hash::Hasher;
 use crate::id::Id;
@@ -8,70 +8,96 @@ use crate::index::load::read_header;
 use crate::layout::{self, ObjectKind};
 use crate::pack::{BlobOpener, PackEntry};
 use crate::problem::Problem;
-use crate::read::{Progress, Total, is_damage};
+use crate::read::{Progress, is_damage};
 use crate::repository::Repository;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use recoup_core::{Error, Result};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Packs that are read at a time; each holds one window in memory.
 const PACKS_AT_ONCE: usize = 4;
 /// Bytes of one read, unless a single blob is larger.
 const WINDOW_BYTES: u64 = 16 << 20;
 
-/// What is read in all.
-pub(super) fn total(index: &crate::Index, options: &CheckOptions) -> Total {
-    let sizes = chosen(index, options).into_iter().map(|(_, size)| size);
-    if options.read_data {
-        Total { bytes: sizes.clone().sum(), items: sizes.count() as u64 }
-    } else {
-        Total::default()
-    }
-}
+/// How often a long check writes its ledger down.
+const LEDGER_EVERY: Duration = Duration::from_secs(60);
 
-fn chosen(index: &crate::Index, options: &CheckOptions) -> Vec<(Id, u64)> {
-    let packs = index.packs().iter().filter_map(|pack| Some((pack.id, pack.size?)));
-    packs.filter(|(id, _)| options.subset.is_none_or(|subset| subset.takes(id))).collect()
+/// The packs that are there, with their sizes.
+pub(super) fn there(index: &crate::Index) -> Vec<(Id, u64)> {
+    index.packs().iter().filter_map(|pack| Some((pack.id, pack.size?))).collect()
 }
 
 /// What reading one pack gave.
-#[derive(Default)]
 struct Seen {
+    pack: Id,
     problems: Vec<Problem>,
     damaged: Vec<BlobHandle>,
     bytes: u64,
 }
 
+impl Seen {
+    fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.problems.is_empty()
+    }
+}
+
 impl Check {
-    pub(super) async fn packs(&mut self, options: &CheckOptions) -> Result<()> {
+    pub(super) async fn packs(&mut self) -> Result<()> {
         let mut by_pack = self.index.by_pack();
-        let packs: Vec<_> = chosen(&self.index, options)
+        let packs: Vec<_> = std::mem::take(&mut self.chosen)
             .into_iter()
             .map(|(id, size)| (id, size, by_pack.remove(&id).unwrap_or_default()))
             .collect();
         let (repo, progress) = (self.repo.clone(), Arc::clone(&self.progress));
-        let mut under_way = futures_util::stream::iter(packs)
+        let clock = Arc::clone(&repo.env().clock);
+        let until = self.until;
+        let mut first = true;
+        // The first pack is always read: with too little time every day, nothing would ever be.
+        let mut in_time =
+            || std::mem::take(&mut first) || until.is_none_or(|until| clock.monotonic() < until);
+        let mut under_way = futures_util::stream::iter(packs.into_iter().take_while(|_| in_time()))
             .map(|(id, size, entries)| one_pack(repo.clone(), id, size, entries, Arc::clone(&progress)))
             .buffer_unordered(PACKS_AT_ONCE);
+        let mut save_at = clock.monotonic() + LEDGER_EVERY;
         while let Some(seen) = under_way.next().await {
-            let Seen { problems, damaged, bytes } = seen?;
-            self.report.packs_read += 1;
-            self.report.bytes_read += bytes;
-            self.report.problems.extend(problems);
-            for handle in damaged {
-                // damaged here; another copy may be good
-                match repo.blob(handle).await {
-                    Ok(_) => {}
-                    Err(err) if is_damage(&err) => self.lost(handle),
-                    Err(err) => return Err(err),
-                }
+            self.seen(seen?).await?;
+            if clock.monotonic() >= save_at {
+                self.save_ledger().await;
+                save_at = clock.monotonic() + LEDGER_EVERY;
+            }
+        }
+        Ok(())
+    }
+
+    async fn seen(&mut self, seen: Seen) -> Result<()> {
+        let sound = self.index.packs().iter().any(|pack| pack.id == seen.pack && pack.sound);
+        if let Some(ledger) = &mut self.ledger {
+            // That it had to be read twice is no damage.
+            if sound && seen.damaged.is_empty() && !seen.problems.iter().any(Problem::is_serious) {
+                ledger.whole(seen.pack, self.repo.env().now());
+            } else {
+                ledger.damaged(seen.pack);
+            }
+        }
+        self.report.packs_read += 1;
+        self.report.bytes_read += seen.bytes;
+        self.report.problems.extend(seen.problems);
+        for handle in seen.damaged {
+            // damaged here; another copy may be good
+            match self.repo.blob(handle).await {
+                Ok(_) => {}
+                Err(err) if is_damage(&err) => self.lost(handle),
+                Err(err) => return Err(err),
             }
         }
         Ok(())
     }
 }
 
+/// Reads a pack; one that looks damaged a second time, since what a bad cable or a bad bit of memory spoils
+/// once is no damage of the repository (trap 49). The second time counts.
 async fn one_pack(
     repo: Repository,
     id: Id,
@@ -79,7 +105,28 @@ async fn one_pack(
     entries: Vec<PackEntry>,
     progress: Arc<Progress>,
 ) -> Result<Seen> {
-    let mut seen = Seen::default();
+    let first = read_pack(&repo, id, size, &entries, Some(&progress)).await?;
+    progress.add(0, 1);
+    if first.is_whole() {
+        return Ok(first);
+    }
+    let mut second = read_pack(&repo, id, size, &entries, None).await?;
+    if second.is_whole() {
+        let first: Vec<String> = first.problems.iter().map(|problem| problem.problem.clone()).collect();
+        let what = format!("the first read differed from the second, which was whole: {}", first.join("; "));
+        second.problems.push(Problem::new("W0486", format!("pack {id}"), what));
+    }
+    Ok(second)
+}
+
+async fn read_pack(
+    repo: &Repository,
+    id: Id,
+    size: u64,
+    entries: &[PackEntry],
+    progress: Option<&Progress>,
+) -> Result<Seen> {
+    let mut seen = Seen { pack: id, problems: Vec::new(), damaged: Vec::new(), bytes: 0 };
     let object = format!("pack {id}");
     match read_header(&**repo.store(), repo.key(), repo.limits(), id, size).await {
         Ok(header) if header == entries => {}
@@ -94,7 +141,7 @@ async fn one_pack(
     }
     let mut hash = Hasher::default();
     let key = layout::key(ObjectKind::Pack, &id);
-    for (from, end, inside) in windows(&entries, size) {
+    for (from, end, inside) in windows(entries, size) {
         let bytes = match repo.store().get(&key, Some(from..end)).await {
             Ok(bytes) => bytes,
             Err(err) if is_damage(&err) => {
@@ -109,8 +156,10 @@ async fn one_pack(
             Err(err) => return Err(err.with("pack", id)),
         };
         seen.bytes += bytes.len() as u64;
-        progress.add(bytes.len() as u64, 0);
-        let (damaged, so_far) = open_window(&repo, hash, bytes, from, inside).await?;
+        if let Some(progress) = progress {
+            progress.add(bytes.len() as u64, 0);
+        }
+        let (damaged, so_far) = open_window(repo, hash, bytes, from, inside).await?;
         seen.damaged.extend(damaged);
         hash = so_far;
     }
@@ -122,7 +171,6 @@ async fn one_pack(
         let what = format!("{} blobs in it are not what their names say", seen.damaged.len());
         seen.problems.push(Problem::new("E0413", object, what));
     }
-    progress.add(0, 1);
     Ok(seen)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A pattern that starts with `/` starts at the root, any other matches at any depth. `*`, `?` and
 //! `[a-z]` stay within a name, `**` stands for any number of names. What a pattern means, it means
-//! with everything below it.
+//! with everything below it. In a list the last word counts: `!` before a pattern takes back what those
+//! before it meant.
 
 use recoup_core::name::{NodeName, TreePath};
 use recoup_core::{Error, Kind, Result};
@@ -13,6 +14,8 @@ pub struct Pattern {
     /// Lower-cased if case does not matter.
     parts: Vec<Part>,
     anchored: bool,
+    any_case: bool,
+    negated: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,18 +30,33 @@ impl Pattern {
     /// # Errors
     /// `Kind::Config` for an empty pattern.
     pub fn new(text: &[u8]) -> Result<Self> {
+        let (negated, text) = text.strip_prefix(b"!").map_or((false, text), |rest| (true, rest));
         let names = text.split(|&b| b == b'/').filter(|part| !part.is_empty());
         let parts: Vec<Part> =
             names.map(|name| if name == b"**" { Part::Any } else { Part::Name(name.to_vec()) }).collect();
         if parts.is_empty() {
             return Err(Error::new(Kind::Config, "read an empty pattern"));
         }
-        Ok(Pattern { parts, anchored: text.starts_with(b"/") })
+        Ok(Pattern { parts, anchored: text.starts_with(b"/"), any_case: false, negated })
+    }
+
+    /// Reads a pattern for which large and small letters are the same.
+    ///
+    /// # Errors
+    /// As [`Pattern::new`].
+    pub fn any_case(text: &[u8]) -> Result<Self> {
+        Ok(Pattern { any_case: true, ..Pattern::new(&lower(text))? })
     }
 
     /// Whether `path` or a directory above it matches.
     pub fn covers(&self, path: &TreePath) -> bool {
-        let names = path.components();
+        let lowered;
+        let names = if self.any_case {
+            lowered = lower_names(path);
+            &lowered
+        } else {
+            path.components()
+        };
         let starts = if self.anchored { 0 } else { names.len().saturating_sub(1) };
         (0..=starts).any(|from| self.matches_prefix(&names[from..]))
     }
@@ -48,7 +66,13 @@ impl Pattern {
         if !self.anchored {
             return true;
         }
-        let names = path.components();
+        let lowered;
+        let names = if self.any_case {
+            lowered = lower_names(path);
+            &lowered
+        } else {
+            path.components()
+        };
         self.parts.iter().zip(names).take_while(|(part, _)| **part != Part::Any).all(
             |(part, name)| match part {
                 Part::Any => true,
@@ -85,6 +109,35 @@ impl Pattern {
             }
         }
     }
+}
+
+/// Whether `patterns` mean `path`.
+pub(super) fn covered(patterns: &[Pattern], path: &TreePath) -> bool {
+    patterns.iter().fold(false, |meant, pattern| match pattern.negated {
+        false => meant || pattern.covers(path),
+        true => meant && !pattern.covers(path),
+    })
+}
+
+/// Whether `patterns` may mean something below the directory `path`.
+pub(super) fn may_cover_below(patterns: &[Pattern], path: &TreePath) -> bool {
+    patterns.iter().fold(false, |may, pattern| match pattern.negated {
+        false => may || pattern.may_match_below(path),
+        true => may && !pattern.covers(path),
+    })
+}
+
+fn lower(text: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(text) {
+        Ok(text) => text.to_lowercase().into_bytes(),
+        Err(_) => text.to_ascii_lowercase(),
+    }
+}
+
+/// A name that would be too long in small letters stays as it is.
+fn lower_names(path: &TreePath) -> Vec<NodeName> {
+    let lower_name = |name: &NodeName| NodeName::new(lower(name.as_bytes())).unwrap_or_else(|_| name.clone());
+    path.components().iter().map(lower_name).collect()
 }
 
 /// Shell matching within one name; backtracks to the last `*` only, so it is never exponential.
@@ -187,6 +240,29 @@ mod tests {
             assert!(!covers(pattern, path), "{pattern} {path}");
         }
         assert!(Pattern::new(b"//").is_err());
+    }
+
+    #[test]
+    fn the_last_word_counts_and_case_matters_only_where_it_is_asked_for() {
+        let list = |texts: &[&str]| -> Vec<Pattern> {
+            texts.iter().map(|text| Pattern::new(text.as_bytes()).unwrap()).collect()
+        };
+        let path = |text: &str| TreePath::parse(text.as_bytes()).unwrap();
+        let logs = list(&["*.log", "!keep.log"]);
+        assert!(covered(&logs, &path("a/x.log")) && !covered(&logs, &path("a/keep.log")));
+        assert!(covered(&list(&["!keep.log", "*.log"]), &path("keep.log")), "a later pattern takes it again");
+        assert!(!covered(&list(&["!x"]), &path("y")), "nothing is meant that no pattern means");
+        assert!(covered(&list(&["\\!x"]), &path("!x")));
+        let below = list(&["/a/b", "!/a/b/c"]);
+        assert!(may_cover_below(&below, &path("a")) && !may_cover_below(&below, &path("a/b/c")));
+        for text in ["*.LOG", "\u{c4}rger", "/DIR/[A-C]x"] {
+            assert!(!Pattern::new(text.as_bytes()).unwrap().covers(&path("dir/bX/\u{e4}RGER/y.log")));
+        }
+        for (text, at) in [("*.LOG", "y.Log"), ("\u{c4}rger", "\u{e4}RGER"), ("/DIR/[A-C]x", "dir/BX")] {
+            let pattern = Pattern::any_case(text.as_bytes()).unwrap();
+            assert!(pattern.covers(&path(at)) && pattern.may_match_below(&path("dir")), "{text}");
+        }
+        assert!(Pattern::any_case(b"\xffX").unwrap().covers(&TreePath::parse(b"\xffx").unwrap()));
     }
 
     #[test]

@@ -8,17 +8,27 @@ pub mod glob;
 mod links;
 mod pieces;
 mod progress;
-mod report;
 
 mod walk;
 
 mod select;
 mod write;
 
+mod delta;
+mod report;
 mod restore;
+mod run;
+
+mod sweep;
+mod verify;
+
+mod survey;
 
 pub(crate) use blob::is_damage;
 pub(crate) use progress::{Progress, Total};
 pub use report::{RestoreReport, damage_ranges};
 pub use restore::{RestoreOptions, restore};
+pub use survey::survey;
+pub use sweep::delete_others;
+pub use verify::verify;
 pub use walk::{Visit, Walker, find_path, list, read_file};

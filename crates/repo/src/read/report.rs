@@ -1,11 +1,14 @@
 //! What a restore did, and where it could not.
 
+use super::delta::How;
 use recoup_core::entry::PathProblem;
+use recoup_core::name::TreePath;
+use std::collections::HashSet;
 
 /// What a restore did. Nothing is missing exactly if `errors` is empty (I5).
 #[derive(Debug, Default)]
 pub struct RestoreReport {
-    /// Files put in place, further names of a file included.
+    /// Files that are there as the snapshot has them, further names of a file included.
     pub files: u64,
     /// Directories.
     pub dirs: u64,
@@ -13,6 +16,28 @@ pub struct RestoreReport {
     pub others: u64,
     /// Bytes of content, holes included.
     pub bytes: u64,
+    /// Of these, what was not at the target and came from the repository.
+    pub bytes_fetched: u64,
+    /// Of these, what stood at the target already, was compared by its hash or by size and time, and stays.
+    pub bytes_kept: u64,
+    /// Files, links, devices and pipes where nothing stood.
+    pub created: u64,
+    /// The same where something else stood.
+    pub replaced: u64,
+    /// Files whose content stood there already.
+    pub unchanged: u64,
+    /// Of these, what an earlier run that was stopped had finished.
+    pub resumed: u64,
+    /// What the policy of the target left as it was. It is not compared with the snapshot.
+    pub left: u64,
+    /// What was deleted since the snapshot does not have it; what would be deleted, in a dry run.
+    pub deleted: Vec<TreePath>,
+    /// Files that were read back from the target, if that was asked for.
+    pub verified: u64,
+    /// The restore came to its end, though not necessarily without errors.
+    pub complete: bool,
+    /// What was left, so that it is not read back as if it were ours.
+    pub(super) left_paths: HashSet<TreePath>,
     /// Entries that are not there, or not whole, and why.
     pub errors: Vec<PathProblem>,
     /// What is worth knowing and takes nothing away.
@@ -20,6 +45,38 @@ pub struct RestoreReport {
 }
 
 impl RestoreReport {
+    pub(super) fn came(&mut self, is_new: bool) {
+        if is_new {
+            self.created += 1;
+        } else {
+            self.replaced += 1;
+        }
+    }
+
+    pub(super) fn left(&mut self, path: TreePath) {
+        self.left += 1;
+        self.left_paths.insert(path);
+    }
+
+    /// A file is there, of which `kept` bytes had been there before.
+    pub(super) fn whole(&mut self, bytes: u64, kept: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+        self.bytes_kept += kept;
+        self.bytes_fetched += bytes.saturating_sub(kept);
+    }
+
+    /// A file that nothing is written to.
+    pub(super) fn settled(&mut self, path: TreePath, how: How, bytes: u64) {
+        match how {
+            How::Left => return self.left(path),
+            How::Unchanged => {}
+            How::Resumed => self.resumed += 1,
+        }
+        self.unchanged += 1;
+        self.whole(bytes, bytes);
+    }
+
     /// Sorts a problem by its code: W codes take nothing away.
     pub(super) fn problem(&mut self, problem: PathProblem) {
         if problem.error.stable_code().is_some_and(|code| code.starts_with('W')) {

@@ -1,7 +1,7 @@
 //! The part of a tree that is meant, as a list of steps. A directory that leads to nothing selected
 //! is never begun.
 
-use super::glob::Pattern;
+use super::glob::{Pattern, covered, may_cover_below};
 use super::walk::{Visit, Walker};
 use crate::id::Id;
 use crate::repository::Repository;
@@ -10,6 +10,24 @@ use recoup_core::Result;
 use recoup_core::entry::PathProblem;
 use recoup_core::name::TreePath;
 use std::collections::VecDeque;
+
+/// What the patterns say of a path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen {
+    /// It is meant.
+    pub(super) itself: bool,
+    /// If it is a directory, something below it may be meant.
+    pub(super) below: bool,
+}
+
+/// Whether `path` is meant. Nothing is meant below what is excluded.
+pub(super) fn selects(include: &[Pattern], exclude: &[Pattern], path: &TreePath) -> Chosen {
+    if covered(exclude, path) {
+        return Chosen { itself: false, below: false };
+    }
+    let itself = include.is_empty() || covered(include, path);
+    Chosen { itself, below: itself || may_cover_below(include, path) }
+}
 
 /// One thing to do, in order.
 #[derive(Debug)]
@@ -59,10 +77,8 @@ impl<'a> Selected<'a> {
     }
 
     fn meet(&mut self, path: TreePath, node: Node) {
-        let excluded = self.exclude.iter().any(|pattern| pattern.covers(&path));
-        let included = self.include.is_empty() || self.include.iter().any(|pattern| pattern.covers(&path));
-        let worth_entering = included || self.include.iter().any(|pattern| pattern.may_match_below(&path));
-        if excluded || !worth_entering {
+        let Chosen { itself: included, below } = selects(self.include, self.exclude, &path);
+        if !included && !below {
             self.walker.skip();
             return;
         }

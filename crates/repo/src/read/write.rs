@@ -7,7 +7,7 @@ use crate::layout::{self, ObjectKind};
 use crate::pack::BlobOpener;
 use crate::repository::Repository;
 use bytes::Bytes;
-use recoup_core::entry::{Entry, FileTarget};
+use recoup_core::entry::{Entry, FileTarget, PathProblem};
 use recoup_core::name::TreePath;
 use recoup_core::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,23 +16,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) struct Open {
     pub(super) path: TreePath,
     pub(super) entry: Entry,
+    /// With the blobs that are still to be written.
     pub(super) layout: Layout,
+    /// Bytes that came from the file that stood there.
+    pub(super) kept: u64,
+    /// Nothing stood there.
+    pub(super) is_new: bool,
     pub(super) target: Box<dyn FileTarget>,
     /// The first error of the target.
     pub(super) failed: Mutex<Option<Error>>,
     pub(super) damaged: Mutex<Vec<(u64, Option<u64>)>>,
+    /// Reads that gave something else the second time.
+    pub(super) flaky: Mutex<Vec<PathProblem>>,
 }
 
 /// How a file ended.
 pub(super) enum Finished {
-    Whole(u64),
+    Whole { bytes: u64, kept: u64, is_new: bool, flaky: Vec<PathProblem> },
     Damaged(TreePath, Vec<(u64, Option<u64>)>, Option<Error>),
     Failed(TreePath, Error),
 }
 
 /// Closes a file: in place if it is whole.
 pub(super) fn finish_file(file: Open, keep: bool) -> Finished {
-    let Open { path, entry, layout, target, failed, damaged } = file;
+    let Open { path, entry, layout, kept, is_new, target, failed, damaged, flaky } = file;
     let damaged = damaged.into_inner().unwrap_or_else(PoisonError::into_inner);
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = failed {
@@ -46,7 +53,10 @@ pub(super) fn finish_file(file: Open, keep: bool) -> Finished {
         return Finished::Damaged(path, damaged, trouble);
     }
     match target.finish(&entry) {
-        Ok(()) => Finished::Whole(layout.bytes),
+        Ok(()) => {
+            let flaky = flaky.into_inner().unwrap_or_else(PoisonError::into_inner);
+            Finished::Whole { bytes: layout.bytes, kept, is_new, flaky }
+        }
         Err(error) => Finished::Failed(path, error),
     }
 }
@@ -59,13 +69,14 @@ pub(super) async fn one_read(
     open: Arc<Vec<Open>>,
     progress: Arc<Progress>,
 ) -> Result<()> {
-    let pack = layout::key(ObjectKind::Pack, &read.pack);
+    let key = layout::key(ObjectKind::Pack, &read.pack);
     let range = read.range();
-    let bytes = match repo.store().get(&pack, Some(range.clone())).await {
+    let Read { pack, pieces } = read;
+    let bytes = match repo.store().get(&key, Some(range.clone())).await {
         Ok(bytes) => bytes,
         // the pieces are fetched one by one below: some may be readable, or elsewhere
         Err(err) if is_damage(&err) => Bytes::new(),
-        Err(err) => return Err(err.with("pack", read.pack)),
+        Err(err) => return Err(err.with("pack", pack)),
     };
     let bad = {
         let (repo, open, progress) = (repo.clone(), Arc::clone(&open), Arc::clone(&progress));
@@ -73,14 +84,15 @@ pub(super) async fn one_read(
             let mut opener = BlobOpener::default();
             let mut write =
                 |piece: &Piece| write_piece(&repo, &mut opener, &bytes, range.start, piece, &open, &progress);
-            read.pieces.into_iter().filter(|piece| !write(piece)).collect::<Vec<_>>()
+            pieces.into_iter().filter(|piece| !write(piece)).collect::<Vec<_>>()
         })
         .await?
     };
     for piece in bad {
         let handle = piece.location.entry.handle;
-        match repo.blob(handle).await {
-            Ok(plain) => {
+        match repo.blob_again(handle, pack).await {
+            Ok((plain, again)) => {
+                note_flaky(&piece, &open, again);
                 let (open, progress) = (Arc::clone(&open), Arc::clone(&progress));
                 blocking(move || write_plain(&plain, &piece, &open, &progress)).await?;
             }
@@ -117,7 +129,7 @@ fn write_plain(plain: &[u8], piece: &Piece, open: &[Open], progress: &Progress) 
     for &(number, offset) in &piece.uses {
         let file = &open[number];
         if !file.has_failed()
-            && let Err(err) = write_parts(file, plain, offset)
+            && let Err(err) = write_parts(&*file.target, plain, offset)
         {
             file.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
         }
@@ -125,9 +137,9 @@ fn write_plain(plain: &[u8], piece: &Piece, open: &[Open], progress: &Progress) 
     }
 }
 
-fn write_parts(file: &Open, plain: &[u8], offset: u64) -> Result<()> {
+pub(super) fn write_parts(target: &dyn FileTarget, plain: &[u8], offset: u64) -> Result<()> {
     for part in without_holes(plain, offset) {
-        file.target.write_at(offset + part.start as u64, &plain[part])?;
+        target.write_at(offset + part.start as u64, &plain[part])?;
     }
     Ok(())
 }
@@ -135,6 +147,16 @@ fn write_parts(file: &Open, plain: &[u8], offset: u64) -> Result<()> {
 impl Open {
     fn has_failed(&self) -> bool {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// The pack that was read twice is named once, with the first file that has the piece.
+fn note_flaky(piece: &Piece, open: &[Open], again: Option<Error>) {
+    let Some(first) = again else { return };
+    if let Some((number, _)) = piece.uses.first() {
+        let file = &open[*number];
+        let problem = PathProblem { path: file.path.clone(), error: first };
+        file.flaky.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
     }
 }
 

@@ -11,6 +11,7 @@ mod kit;
 mod interop;
 mod traps;
 
+mod checking;
 mod crash_points;
 mod faults;
 mod hostile;

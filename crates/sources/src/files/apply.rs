@@ -17,7 +17,7 @@ pub(super) enum Metadata<'a> {
 /// What to put onto it.
 #[derive(Clone, Copy)]
 pub(super) struct With {
-    pub(super) owner: bool,
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) special: bool,
 }
 
@@ -36,8 +36,8 @@ type Failed = (&'static str, Errno);
 /// write permission that the final mode may not give, and the times come last.
 pub(super) fn apply(to: Metadata<'_>, entry: &Entry, with: With) -> Result<Outcome, Failed> {
     let mut outcome = Outcome::default();
-    if with.owner {
-        chown(to, entry).map_err(|e| ("restore the owner", e))?;
+    if let Some(owner) = with.owner {
+        chown(to, owner).map_err(|e| ("restore the owner", e))?;
     }
     if let Metadata::Open(fd) = to {
         xattrs(fd, entry, with.special, &mut outcome)?;
@@ -48,8 +48,8 @@ pub(super) fn apply(to: Metadata<'_>, entry: &Entry, with: With) -> Result<Outco
     Ok(outcome)
 }
 
-fn chown(to: Metadata<'_>, entry: &Entry) -> Result<(), Errno> {
-    let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
+fn chown(to: Metadata<'_>, (uid, gid): (u32, u32)) -> Result<(), Errno> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     match to {
         Metadata::Open(fd) => rustix::fs::fchown(fd, uid, gid),
         Metadata::Name(dir, name) => rustix::fs::chownat(dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW),
@@ -57,15 +57,17 @@ fn chown(to: Metadata<'_>, entry: &Entry) -> Result<(), Errno> {
 }
 
 /// On a directory set-gid only says who owns what is made in it; on a file it gives rights away.
-fn wanted_mode(entry: &Entry, special: bool, outcome: &mut Outcome) -> u32 {
+pub(super) fn safe_mode(entry: &Entry, special: bool) -> u32 {
     let dangerous = if entry.is_dir() { 0o4000 } else { 0o6000 };
-    if special || entry.mode & dangerous == 0 {
-        return entry.mode & 0o7777;
-    }
-    if !entry.is_dir() {
+    if special { entry.mode & 0o7777 } else { entry.mode & 0o7777 & !dangerous }
+}
+
+fn wanted_mode(entry: &Entry, special: bool, outcome: &mut Outcome) -> u32 {
+    let mode = safe_mode(entry, special);
+    if mode != entry.mode & 0o7777 && !entry.is_dir() {
         outcome.withheld.push("set-uid or set-gid".to_owned());
     }
-    entry.mode & 0o7777 & !dangerous
+    mode
 }
 
 fn chmod(to: Metadata<'_>, entry: &Entry, mode: u32) -> Result<(), Errno> {

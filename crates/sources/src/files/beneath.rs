@@ -5,8 +5,18 @@
 //! descriptor, and takes its real name last. What is dangerous (devices, set-uid and set-gid bits of
 //! files, capabilities and other attributes of the system) is left out unless it was asked for.
 
+mod guard;
+mod journal;
+mod owners;
+mod standing;
+
+pub use guard::{Guarded, may_clear};
+pub use owners::Ownership;
+
 use super::apply::{self, Metadata};
-use recoup_core::entry::{Entry, EntryKind, FileTarget, Target};
+use journal::Journal;
+use owners::Resolver;
+use recoup_core::entry::{Entry, EntryKind, FileTarget, InPlace, Target};
 use recoup_core::name::{NodeName, TreePath, escape};
 use recoup_core::{Error, Kind, Result};
 use rustix::fs::{
@@ -23,15 +33,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What to do where something stands already. Directories are always merged.
+/// What to do where something stands already. Directories are always merged. [`InPlace::look`] answers by it;
+/// who begins a file without asking replaces what it would only compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overwrite {
     /// Leave it.
     Never,
-    /// Leave a file of the same size and time of change, replace any other.
+    /// Leave what was changed at the same time as what was stored, or later; replace what is older.
+    IfNewer,
+    /// Take a file of the same size and time of change for the same, compare and replace any other.
     #[default]
     IfChanged,
-    /// Replace it.
+    /// Compare every file and replace what differs.
     Always,
 }
 
@@ -54,8 +67,11 @@ pub struct BeneathOptions {
     pub durability: Durability,
     /// Restores devices, set-uid and set-gid bits, capabilities and attributes of the system. Needs root.
     pub allow_special: bool,
-    /// Leaves everything to the current user instead of the owners that were stored.
-    pub keep_owner: bool,
+    /// Who gets what is restored.
+    pub owners: Ownership,
+    /// Keeps a journal of finished files under this name, so that the same restore can go on after it was
+    /// stopped. It says which restore is meant: the same bytes for the same snapshot and options.
+    pub journal: Option<[u8; 32]>,
     /// Refuses a target directory that holds anything.
     pub require_empty: bool,
 }
@@ -73,8 +89,10 @@ pub struct RestoreNotes {
     pub lost_count: u64,
     /// Entries whose owner could not be restored because recoup is not root.
     pub owners_not_restored: u64,
-    /// Files left as they were by the overwrite policy.
+    /// Files left as they were by the overwrite policy, where somebody made them at the last moment.
     pub left: u64,
+    /// Why no journal was kept, if one was wanted.
+    pub no_journal: Option<String>,
 }
 
 /// Longest list in [`RestoreNotes`].
@@ -99,7 +117,11 @@ struct Inner {
     next: AtomicU64,
     open: Mutex<HashMap<TreePath, Arc<OwnedFd>>>,
     taken: Mutex<HashSet<TreePath>>,
+    /// Directories that were made here and are not finished: nothing stands in them that is not ours.
+    made: Mutex<HashSet<TreePath>>,
     notes: Mutex<RestoreNotes>,
+    resolver: Resolver,
+    journal: Option<Journal>,
 }
 
 impl Beneath {
@@ -123,18 +145,63 @@ impl Beneath {
                     .effect("nothing was written"));
             }
         }
+        let is_root = rustix::process::geteuid().is_root();
+        if let (Ownership::Fixed { .. }, false) = (options.owners, is_root) {
+            return Err(Error::new(Kind::Denied, "give what is restored to somebody else")
+                .with("path", shown())
+                .code("E0537")
+                .effect("nothing was written"));
+        }
+        let journal = options.journal.map(|key| Journal::open(&fd, key));
         Ok(Beneath {
             inner: Arc::new(Inner {
                 root: Arc::new(fd),
                 options,
-                is_root: rustix::process::geteuid().is_root(),
+                is_root,
                 prefix: format!(".recoup-{}", std::process::id()),
                 next: AtomicU64::new(0),
                 open: Mutex::default(),
                 taken: Mutex::default(),
+                made: Mutex::default(),
                 notes: Mutex::default(),
+                resolver: Resolver::default(),
+                journal,
             }),
         })
+    }
+
+    /// Opens the directory `root` to look at what stands there, if there is one. Nothing is created.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn open_if_there(root: &Path, options: BeneathOptions) -> Result<Option<Self>> {
+        match std::fs::metadata(root) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            _ => Beneath::open(root, options).map(Some),
+        }
+    }
+
+    /// Makes what was restored so far durable and notes it, for a restore that ends before its end and may go on.
+    ///
+    /// # Errors
+    /// If the file system could not store it.
+    pub fn pause(&self) -> Result<()> {
+        self.finish_all()?;
+        if let Some(journal) = &self.inner.journal {
+            journal.checkpoint(&self.inner.root);
+        }
+        Ok(())
+    }
+
+    /// Removes the journal of a restore that came to its end.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn complete(&self) -> Result<()> {
+        let Some(journal) = &self.inner.journal else { return Ok(()) };
+        journal
+            .remove(&self.inner.root)
+            .map_err(|e| Error::io("remove the journal of a restore", e).code("E0535"))
     }
 
     /// Makes all that was restored durable and says what was left out.
@@ -147,7 +214,9 @@ impl Beneath {
         rustix::fs::syncfs(&inner.root)
             .and_then(|()| rustix::fs::fsync(&inner.root))
             .map_err(|e| Error::io("make the restored data durable", e.into()).code("E0535"))?;
-        Ok(lock(&inner.notes).clone())
+        let mut notes = lock(&inner.notes).clone();
+        notes.no_journal = inner.journal.as_ref().and_then(Journal::trouble);
+        Ok(notes)
     }
 }
 
@@ -217,25 +286,40 @@ impl Inner {
         what(&mut lock(&self.notes));
     }
 
-    /// Whether what stands at `name` is left there by the policy. A directory is never replaced.
-    fn leaves(&self, dir: &OwnedFd, path: &TreePath, name: &NodeName, entry: &Entry) -> Result<bool> {
-        let stat = match stat_of(dir, name.as_bytes()) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(false),
-            Err(e) => return Err(failed("look at what is there", path, e)),
-        };
-        if FileType::from_raw_mode(stat.st_mode).is_dir() {
-            return Err(refused("replace a directory by something else", path));
+    /// What stands at `name`, if it is no directory: one of those is never replaced.
+    fn there(&self, dir: &OwnedFd, path: &TreePath, name: &NodeName) -> Result<Option<Stat>> {
+        if lock(&self.made).contains(&path.parent().unwrap_or_default()) {
+            return Ok(None);
         }
-        Ok(match self.options.overwrite {
+        match stat_of(dir, name.as_bytes()) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode).is_dir() => {
+                Err(refused("replace a directory by something else", path))
+            }
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(failed("look at what is there", path, e)),
+        }
+    }
+
+    /// Whether the policy leaves what stands there, whatever it holds.
+    fn leaves(&self, there: &Stat, entry: &Entry) -> bool {
+        match self.options.overwrite {
             Overwrite::Never => true,
-            Overwrite::Always => false,
-            Overwrite::IfChanged => same_file(&stat, entry),
-        })
+            Overwrite::IfNewer => changed_at(there) >= entry.mtime.as_nanosecond(),
+            Overwrite::IfChanged | Overwrite::Always => false,
+        }
+    }
+
+    /// Something of the snapshot takes the name of the journal: the snapshot comes first.
+    fn make_way(&self, path: &TreePath) {
+        if let Some(journal) = self.journal.as_ref().filter(|_| journal::is_at(path)) {
+            journal.give_up(&self.root, "the snapshot has a file of its name");
+        }
     }
 
     /// Gives `temp` its real name, replacing what the policy lets it replace.
     fn place(&self, dir: &OwnedFd, temp: &str, path: &TreePath, name: &NodeName) -> Result<()> {
+        self.make_way(path);
         let flags = match self.options.overwrite {
             Overwrite::Never => RenameFlags::NOREPLACE,
             _ => RenameFlags::empty(),
@@ -259,12 +343,9 @@ impl Inner {
     }
 
     fn apply(&self, to: Metadata<'_>, path: &TreePath, entry: &Entry) -> Result<()> {
-        let with = apply::With {
-            owner: self.is_root && !self.options.keep_owner,
-            special: self.options.allow_special,
-        };
+        let with = apply::With { owner: self.owner(entry), special: self.options.allow_special };
         let outcome = apply::apply(to, entry, with).map_err(|(what, e)| failed(what, path, e))?;
-        let missed_owner = !self.is_root && !self.options.keep_owner && !owned_by_us(entry);
+        let missed_owner = !self.is_root && self.options.owners != Ownership::Current && !owned_by_us(entry);
         self.note(|notes| {
             notes.owners_not_restored += u64::from(missed_owner);
             for what in outcome.withheld {
@@ -275,6 +356,11 @@ impl Inner {
             }
         });
         Ok(())
+    }
+
+    /// Whom to give something to, if it is to be given to somebody.
+    fn owner(&self, entry: &Entry) -> Option<(u32, u32)> {
+        self.resolver.owner(self.options.owners, entry).filter(|_| self.is_root)
     }
 
     fn make_special(&self, dir: &OwnedFd, path: &TreePath, entry: &Entry) -> Result<String> {
@@ -307,9 +393,13 @@ impl Target for Beneath {
         if path.last().is_none() {
             return Ok(());
         }
+        inner.make_way(path);
         let (dir, name) = inner.parent(path)?;
         match mkdirat(&dir, name.as_bytes(), Mode::RWXU) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                lock(&inner.made).insert(path.clone());
+                return Ok(());
+            }
             Err(Errno::EXIST) => {}
             Err(e) => return Err(failed("create a directory", path, e)),
         }
@@ -344,18 +434,18 @@ impl Target for Beneath {
             rustix::fs::fsync(&fd).map_err(|e| failed("make a directory durable", path, e))?;
         }
         lock(&inner.open).remove(path);
+        lock(&inner.made).remove(path);
         Ok(())
     }
 
-    fn wants(&self, path: &TreePath, entry: &Entry) -> Result<bool> {
-        let (dir, name) = self.inner.parent(path)?;
-        Ok(!self.inner.leaves(&dir, path, name, entry)?)
+    fn in_place(&self) -> Option<&dyn InPlace> {
+        Some(self)
     }
 
     fn begin_file(&self, path: &TreePath, entry: &Entry, size: u64) -> Result<Box<dyn FileTarget>> {
         let inner = &self.inner;
         let (dir, name) = inner.parent(path)?;
-        if inner.leaves(&dir, path, name, entry)? {
+        if inner.there(&dir, path, name)?.is_some_and(|there| inner.leaves(&there, entry)) {
             inner.note(|n| n.left += 1);
             return Ok(Box::new(Left));
         }
@@ -385,7 +475,7 @@ impl Target for Beneath {
         if !FileType::from_raw_mode(stat.st_mode).is_file() {
             return Err(refused("link to something that is no file", path));
         }
-        if inner.options.overwrite == Overwrite::Never && stat_of(&dir, name.as_bytes()).is_ok() {
+        if inner.options.overwrite == Overwrite::Never && inner.there(&dir, path, name)?.is_some() {
             inner.note(|n| n.left += 1);
             return Ok(());
         }
@@ -402,8 +492,7 @@ impl Target for Beneath {
     fn special(&self, path: &TreePath, entry: &Entry) -> Result<()> {
         let inner = &self.inner;
         let (dir, name) = inner.parent(path)?;
-        let exists = stat_of(&dir, name.as_bytes()).is_ok();
-        if exists && (inner.options.overwrite == Overwrite::Never || inner.leaves(&dir, path, name, entry)?) {
+        if inner.there(&dir, path, name)?.is_some_and(|there| inner.leaves(&there, entry)) {
             inner.note(|n| n.left += 1);
             return Ok(());
         }
@@ -467,6 +556,10 @@ impl FileTarget for BeneathFile {
         }
         self.inner.place(&self.dir, &self.temp, &self.path, &self.name)?;
         self.placed.store(true, Ordering::Relaxed);
+        // A further name of the file changes its time, so a file that will have some is not noted.
+        if let Some(journal) = self.inner.journal.as_ref().filter(|_| entry.links < 2) {
+            journal.finished(&self.inner.root, &self.path, &self.file);
+        }
         Ok(())
     }
 
@@ -522,12 +615,16 @@ fn owned_by_us(entry: &Entry) -> bool {
     entry.uid == rustix::process::geteuid().as_raw() && entry.gid == rustix::process::getegid().as_raw()
 }
 
+/// Time of the last change of content, in nanoseconds since 1970.
+fn changed_at(stat: &Stat) -> i128 {
+    i128::from(stat.st_mtime) * 1_000_000_000 + stat.st_mtime_nsec as i128
+}
+
 fn same_file(stat: &Stat, entry: &Entry) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_file()
         && entry.kind == EntryKind::File
         && u64::try_from(stat.st_size) == Ok(entry.size)
-        && i128::from(stat.st_mtime) * 1_000_000_000 + stat.st_mtime_nsec as i128
-            == entry.mtime.as_nanosecond()
+        && changed_at(stat) == entry.mtime.as_nanosecond()
 }
 
 fn failed(doing: &str, path: &TreePath, errno: Errno) -> Error {

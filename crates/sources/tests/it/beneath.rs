@@ -3,7 +3,7 @@
 use crate::common::{as_nobody, is_root, read, sh};
 use jiff::Timestamp;
 use recoup_core::Kind;
-use recoup_core::entry::{Entry, EntryKind, Target, Xattr};
+use recoup_core::entry::{Entry, EntryKind, Standing, Target, Xattr};
 use recoup_core::name::{NodeName, TreePath};
 use recoup_sources::conformance::pour;
 use recoup_sources::files::beneath::{Beneath, BeneathOptions, Durability, Overwrite};
@@ -163,6 +163,7 @@ fn row_130_a_target_that_is_not_empty_is_refused_where_it_must_be() {
 fn the_overwrite_policy_is_kept() {
     for (overwrite, want) in [
         (Overwrite::Never, "old\nsame\n"),
+        (Overwrite::IfNewer, "old\nsame\n"),
         (Overwrite::IfChanged, "new\nsame\n"),
         (Overwrite::Always, "new\ntime\n"),
     ] {
@@ -174,9 +175,19 @@ fn the_overwrite_policy_is_kept() {
         let options = BeneathOptions { overwrite, ..BeneathOptions::default() };
         let target = Beneath::open(to.path(), options).unwrap();
         put(&target, "a", b"new\n").unwrap();
-        let same = Entry { size: 5, ..entry(EntryKind::File, 0o600) };
-        assert_eq!(target.wants(&path("b"), &same).unwrap(), overwrite == Overwrite::Always);
-        put(&target, "b", b"time\n").unwrap();
+        let same = Entry { size: 5, ..entry(EntryKind::File, 0o640) };
+        let found = target.in_place().unwrap().look(&path("b"), &same).unwrap();
+        match (overwrite, found) {
+            (Overwrite::Never | Overwrite::IfNewer, Standing::Left) => {}
+            (Overwrite::IfChanged, Standing::Same(old)) => assert!(old.keep(&same).unwrap()),
+            (Overwrite::Always, Standing::File(old)) => {
+                let mut there = [0; 8];
+                assert_eq!((old.bytes(), old.read_at(0, &mut there).unwrap()), (5, 5));
+                assert_eq!(&there[..5], b"same\n");
+                put(&target, "b", b"time\n").unwrap();
+            }
+            _ => panic!("{overwrite:?} takes b for something else"),
+        }
         target.begin_dir(&path("d"), &entry(EntryKind::Dir, 0o755)).unwrap();
         target.finish_dir(&path("d"), &entry(EntryKind::Dir, 0o755)).unwrap();
         assert_eq!(sh(to.path(), "cat a b"), want, "{overwrite:?}");
@@ -206,7 +217,7 @@ fn a_damaged_file_never_has_the_real_name() {
 
 #[test]
 fn row_131_trap_37_a_planted_link_is_never_followed() {
-    for overwrite in [Overwrite::Never, Overwrite::IfChanged, Overwrite::Always] {
+    for overwrite in [Overwrite::Never, Overwrite::IfNewer, Overwrite::IfChanged, Overwrite::Always] {
         let (to, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         sh(outside.path(), "echo precious > file; mkdir dir");
         let out = outside.path().display();

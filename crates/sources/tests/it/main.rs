@@ -6,6 +6,7 @@ mod beneath;
 mod common;
 mod conformance;
 mod files;
+mod in_place;
 mod roots;
 mod sqlite;
 mod walk;

@@ -17,6 +17,7 @@ mod prune;
 mod repair;
 mod restore;
 mod snapshots;
+mod state;
 mod stats;
 mod stream;
 mod tag;

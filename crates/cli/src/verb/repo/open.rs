@@ -131,6 +131,11 @@ impl Options {
         Ok(PathBuf::from(name.strip_prefix("local:").unwrap_or(&name)))
     }
 
+    /// The files that are needed to open it.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.repository_file.iter().cloned().chain(self.password_file.iter().map(PathBuf::from)).collect()
+    }
+
     /// The password, from wherever it is kept; asked for at a terminal otherwise.
     pub(crate) async fn password(&self, context: &Context, twice: bool) -> Result<Secret> {
         let variable = if self.is_source { "RESTIC_FROM_PASSWORD" } else { "RESTIC_PASSWORD" };
