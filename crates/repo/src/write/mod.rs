@@ -34,6 +34,7 @@ use self::pipe::Pipe;
 use self::run::Run;
 use self::seen::Seen;
 use self::walk::{Order, walk};
+use crate::chunk::ChunkerKind;
 use crate::id::Id;
 use crate::layout::ObjectKind;
 use crate::locks::{LockGuard, LockMode};
@@ -56,6 +57,8 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Keeps the time of last access, which makes nearly every tree new.
     pub with_atime: bool,
+    /// How files are cut whose source does not know how they change, and streams.
+    pub chunker: ChunkerKind,
     /// How long to wait for others who hold the repository.
     pub lock_wait: Duration,
     /// Threads that read and pack; one for each processor if absent.
@@ -69,6 +72,7 @@ impl Default for WriteOptions {
         WriteOptions {
             dry_run: false,
             with_atime: false,
+            chunker: ChunkerKind::default(),
             lock_wait: Duration::ZERO,
             threads: None,
             uploads: 2,
@@ -144,6 +148,7 @@ impl Writer {
             parent,
             address: address.to_owned(),
             with_atime: self.options.with_atime,
+            chunker: self.options.chunker,
             threads: self.options.threads.unwrap_or_else(threads),
         };
         // Whoever stops waiting stops the walk.

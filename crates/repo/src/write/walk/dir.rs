@@ -3,6 +3,7 @@
 use super::super::run::{Stop, lock};
 use super::{FileTask, Task, Walk, Worker};
 use crate::blob::{BlobHandle, BlobKind};
+use crate::chunk::ChunkerKind;
 use crate::id::Id;
 use crate::problem::Problem;
 use crate::tree::{Node, Tree};
@@ -154,7 +155,12 @@ impl Walk<'_> {
                     dir.put(slot, Some(Node::file(self.stored(entry), content)));
                     return;
                 }
-                left.files.push(FileTask { slot, entry, body, is_new: before.is_none() });
+                let content = before.and_then(|node| node.content.as_ref());
+                let previous = match self.chunker_for(&*body) {
+                    ChunkerKind::Pages => content.cloned().unwrap_or_default(),
+                    ChunkerKind::Rabin | ChunkerKind::Lines => Vec::new(),
+                };
+                left.files.push(FileTask { slot, entry, body, is_new: before.is_none(), previous });
             }
             (EntryKind::Socket, _) => {
                 self.report.with(|report| report.sockets_skipped += 1);
