@@ -57,6 +57,10 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Keeps the time of last access, which makes nearly every tree new.
     pub with_atime: bool,
+    /// Takes a file for unchanged whatever its time of the last change of metadata is.
+    pub ignore_ctime: bool,
+    /// Takes a file for unchanged whatever its inode is.
+    pub ignore_inode: bool,
     /// How files are cut whose source does not know how they change, and streams.
     pub chunker: ChunkerKind,
     /// How long to wait for others who hold the repository.
@@ -72,6 +76,8 @@ impl Default for WriteOptions {
         WriteOptions {
             dry_run: false,
             with_atime: false,
+            ignore_ctime: false,
+            ignore_inode: false,
             chunker: ChunkerKind::default(),
             lock_wait: Duration::ZERO,
             threads: None,
@@ -148,6 +154,8 @@ impl Writer {
             parent,
             address: address.to_owned(),
             with_atime: self.options.with_atime,
+            ignore_ctime: self.options.ignore_ctime,
+            ignore_inode: self.options.ignore_inode,
             chunker: self.options.chunker,
             threads: self.options.threads.unwrap_or_else(threads),
         };

@@ -31,6 +31,8 @@ pub(super) struct Order {
     /// For progress events.
     pub(super) address: String,
     pub(super) with_atime: bool,
+    pub(super) ignore_ctime: bool,
+    pub(super) ignore_inode: bool,
     /// For files whose source does not know how they change.
     pub(super) chunker: ChunkerKind,
     pub(super) threads: usize,

@@ -6,6 +6,7 @@ mod beneath;
 mod common;
 mod conformance;
 mod files;
+mod ignores;
 mod roots;
 mod sqlite;
 mod walk;

@@ -6,6 +6,7 @@ mod check;
 mod copy;
 mod diff;
 mod dump;
+mod excludes;
 mod find;
 mod forget;
 mod init;
@@ -19,6 +20,7 @@ mod snapshots;
 mod stats;
 mod stream;
 mod tag;
+mod targets;
 mod unlock;
 
 use crate::context::Context;

@@ -178,12 +178,14 @@ impl Walk<'_> {
     }
 
     /// The parent's content of a file that has not changed: same size, times and inode, as restic
-    /// decides, and every piece of it is in the repository.
+    /// decides, if none of them is to be ignored, and every piece of it is in the repository.
     fn unchanged(&self, dir: &Dir, entry: &Entry, before: Option<&Node>) -> Option<Vec<Id>> {
         let node = before.filter(|node| node.is_file())?;
         let old = &node.entry;
-        let same = (old.size, old.mtime, old.ctime, old.inode)
-            == (entry.size, entry.mtime, entry.ctime, entry.inode);
+        let order = self.order;
+        let same = (old.size, old.mtime) == (entry.size, entry.mtime)
+            && (order.ignore_ctime || old.ctime == entry.ctime)
+            && (order.ignore_inode || old.inode == entry.inode);
         let content = node.content.as_ref().filter(|_| same)?;
         let seen = &self.order.pipe.seen;
         if content.iter().all(|id| seen.has(&BlobHandle::data(*id))) {
