@@ -6,6 +6,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `budget` | how much memory a run may take |
 //! | `walk` | folders and files on all processors |
 //! | `pipe` | the way of one blob |
 //! | `seen` | which blobs need not be stored |
@@ -15,6 +16,7 @@
 //! | `stream` | a stream as one file |
 //! | `transfer` | blobs of another repository |
 
+mod budget;
 mod run;
 
 mod packer;
@@ -30,6 +32,7 @@ mod walk;
 
 pub use report::TreeReport;
 
+use self::budget::Budget;
 use self::pipe::Pipe;
 use self::run::Run;
 use self::seen::Seen;
@@ -69,6 +72,9 @@ pub struct WriteOptions {
     pub threads: Option<usize>,
     /// Packs on their way to the store at the same time; each takes 16 MiB of memory.
     pub uploads: usize,
+    /// Memory that the run may take at its worst, in bytes: fewer threads, fewer and smaller packs fit into
+    /// less. What directories under way hold is not counted.
+    pub memory_bytes_max: Option<u64>,
 }
 
 impl Default for WriteOptions {
@@ -82,7 +88,16 @@ impl Default for WriteOptions {
             lock_wait: Duration::ZERO,
             threads: None,
             uploads: 2,
+            memory_bytes_max: None,
         }
+    }
+}
+
+impl WriteOptions {
+    fn budget(&self, blobs: u64) -> Result<Budget> {
+        let threads = || std::thread::available_parallelism().map_or(1, usize::from);
+        let full = Budget::new(self.threads.unwrap_or_else(threads), self.uploads);
+        self.memory_bytes_max.map_or(Ok(full), |bytes_max| full.within(bytes_max, blobs))
     }
 }
 
@@ -105,6 +120,7 @@ pub struct Writer {
     pipe: Arc<Pipe>,
     lock: LockGuard,
     options: WriteOptions,
+    budget: Budget,
     /// Roots of this run; they may not be readable in the repository yet.
     roots: HashMap<Id, Tree>,
 }
@@ -114,22 +130,30 @@ impl Writer {
     /// as absent and are stored again (fault row 36).
     ///
     /// # Errors
-    /// `Kind::Locked`, E0411; `Kind::Unsupported`, E0470, for a repository of version 1.
+    /// `Kind::Locked`, E0411; `Kind::Unsupported`, E0470, for a repository of version 1; `Kind::Refused`, E0489, if
+    /// the run may not have the memory it needs.
     pub async fn begin(repository: &Repository, options: WriteOptions) -> Result<Writer> {
         repository.refuse_version_1()?;
         let lock = repository.lock_within(LockMode::Shared, options.lock_wait).await?;
         let index = repository.reload_index().await?;
+        let budget = match options.budget(index.len() as u64) {
+            Ok(budget) => budget,
+            Err(err) => {
+                lock.release().await?;
+                return Err(err);
+            }
+        };
         let unlisted = if options.dry_run { Vec::new() } else { index.mended().to_vec() };
         let run = Arc::new(Run::new(repository.documents().clone(), lock.watch(), unlisted));
         let (sender, receiver) = mpsc::channel(1);
         let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
-        for _ in 0..options.uploads.max(1) {
+        for _ in 0..budget.uploads {
             let (run, receiver) = (Arc::clone(&run), Arc::clone(&receiver));
             tokio::spawn(async move { run.upload_all(&receiver).await });
         }
-        let pipe = Arc::new(Pipe::new(run, Seen::new(index), sender, options.dry_run));
+        let pipe = Arc::new(Pipe::new(run, Seen::new(index), sender, options.dry_run, budget.pack_bytes));
         let repository = repository.clone();
-        Ok(Writer { repository, pipe, lock, options, roots: HashMap::new() })
+        Ok(Writer { repository, pipe, lock, options, budget, roots: HashMap::new() })
     }
 
     /// Stores `folder`. Files that have not changed since `parent`, the tree of an earlier snapshot at the
@@ -146,7 +170,6 @@ impl Writer {
     ) -> Result<TreeReport> {
         self.pipe.run.check()?;
         let before = self.added();
-        let threads = || std::thread::available_parallelism().map_or(1, usize::from);
         let order = Order {
             pipe: Arc::clone(&self.pipe),
             repository: self.repository.clone(),
@@ -157,7 +180,8 @@ impl Writer {
             ignore_ctime: self.options.ignore_ctime,
             ignore_inode: self.options.ignore_inode,
             chunker: self.options.chunker,
-            threads: self.options.threads.unwrap_or_else(threads),
+            threads: self.budget.threads,
+            waiting: self.budget.waiting,
         };
         // Whoever stops waiting stops the walk.
         let mut stopper = Stopper(Some(Arc::clone(&self.pipe.run)));

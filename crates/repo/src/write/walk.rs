@@ -36,6 +36,8 @@ pub(super) struct Order {
     /// For files whose source does not know how they change.
     pub(super) chunker: ChunkerKind,
     pub(super) threads: usize,
+    /// Pieces that may wait for each thread; each is 8 MiB at most.
+    pub(super) waiting: usize,
 }
 
 /// One walk under way.

@@ -93,6 +93,10 @@ pub(crate) struct Arguments {
     /// Read so many files at the same time, instead of one for each processor.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
     read_concurrency: Option<u16>,
+    /// Take no more memory than SIZE, as in "400 MiB", by fewer threads and smaller packs. At least 160 MiB and 64
+    /// bytes for each blob of the repository; what directories hold while they are read comes on top.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_memory: Option<ByteSize>,
     /// For scripts: nothing is ever looked at twice for a progress bar.
     #[arg(long, hide = true)]
     no_scan: bool,
@@ -194,6 +198,7 @@ impl Arguments {
             ignore_inode: self.ignore_inode,
             lock_wait: self.retry_lock.0,
             threads: self.read_concurrency.map(usize::from),
+            memory_bytes_max: self.max_memory.map(|size| size.0),
             ..WriteOptions::default()
         }
     }

@@ -29,6 +29,7 @@ pub(super) async fn run(arguments: &Arguments, open: &Options, context: &Context
     let options = WriteOptions {
         dry_run: arguments.dry_run,
         chunker: arguments.chunker.into(),
+        memory_bytes_max: arguments.max_memory.map(|size| size.0),
         lock_wait: arguments.retry_lock.0,
         ..WriteOptions::default()
     };

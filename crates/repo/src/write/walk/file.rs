@@ -20,8 +20,6 @@ const READS_MAX: usize = 3;
 const READ_BYTES: usize = 512 << 10;
 /// The window of the chunker: so many zeros make its fingerprint zero.
 const WINDOW_BYTES: usize = 64;
-/// Pieces that may wait for each thread; each is 8 MiB at most.
-const WAITING_PER_THREAD: usize = 2;
 /// A file that grows as fast as it is read is given up at twice its size and this.
 const GROWTH_BYTES: u64 = 1 << 30;
 
@@ -234,7 +232,7 @@ impl Walk<'_> {
         let threads = self.order.threads;
         if threads > 1 && bytes.len() >= shared_min {
             let mut queue = self.queue();
-            if queue.chunks.len() < threads * WAITING_PER_THREAD {
+            if queue.chunks.len() < threads * self.order.waiting {
                 lock(&pieces.0).open += 1;
                 let mut room = queue.spare.pop().unwrap_or_default();
                 drop(queue);
