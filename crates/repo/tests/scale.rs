@@ -101,7 +101,7 @@ async fn memory_and_time_of_a_run_follow_the_number_of_files() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_stays_within_the_memory_it_may_have() {
     const MIB: u64 = 1 << 20;
-    let (files, bytes) = (24, 16 << 20);
+    let (files, bytes) = (10, 16 << 20);
     for (allowed, threads) in [(165, 8), (400, 8)] {
         let repo = fresh().await;
         let options = WriteOptions {
