@@ -157,8 +157,26 @@ pub enum Body {
     Folder(Box<dyn Folder>),
 }
 
+/// How a file changes from one backup to the next, as far as its source knows. It decides what is stored
+/// again, and never what comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Chunking {
+    /// Nothing is known.
+    #[default]
+    Unknown,
+    /// In pages that stay where they are, as databases are written.
+    Pages,
+    /// By lines that are changed, inserted and removed, as in a dump.
+    Lines,
+}
+
 /// A file of live data, not opened yet.
 pub trait FileBody: Send {
+    /// How the file changes.
+    fn chunking(&self) -> Chunking {
+        Chunking::Unknown
+    }
+
     /// Opens it for one reading from the start. May be called again when the file changed while
     /// it was read (fault row 117).
     ///

@@ -4,7 +4,7 @@ mod open;
 
 pub use open::InitOptions;
 
-use crate::chunk::RabinTables;
+use crate::chunk::{LineTables, RabinTables};
 use crate::config::Config;
 use crate::crypto::MasterKey;
 use crate::documents::Documents;
@@ -22,7 +22,7 @@ use recoup_core::secret::Secret;
 use recoup_core::{Error, Kind, Result};
 use recoup_store::Store;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
@@ -37,6 +37,7 @@ struct Inner {
     documents: Documents,
     config: Config,
     rabin: RabinTables,
+    lines: OnceLock<LineTables>,
     key_problems: Vec<Problem>,
     /// The key file that took the password.
     key_id: Option<Id>,
@@ -96,6 +97,7 @@ impl Repository {
             documents,
             config,
             rabin,
+            lines: OnceLock::new(),
             key_problems: Vec::new(),
             key_id: None,
             index: Mutex::new(None),
@@ -163,6 +165,11 @@ impl Repository {
 
     pub(crate) fn rabin(&self) -> &RabinTables {
         &self.0.rabin
+    }
+
+    /// Computed when somebody asks: few backups cut lines.
+    pub(crate) fn lines(&self) -> &LineTables {
+        self.0.lines.get_or_init(|| LineTables::new(self.0.config.polynomial))
     }
 
     /// Takes a lock, at once or not at all. Locks of processes that are provably gone are removed first.

@@ -54,6 +54,11 @@ async fn open(store: &Arc<dyn Store>) -> Repository {
     Repository::open(Arc::clone(store), &password(), Limits::default(), &real()).await.unwrap()
 }
 
+async fn fresh() -> Repository {
+    let options = InitOptions { password_strength: PasswordStrength::Generated, ..InitOptions::default() };
+    Repository::init(Arc::new(Forgetful::new()), &password(), &options, &real()).await.unwrap()
+}
+
 async fn back_up(repo: &Repository, tree: Synthetic) -> (Id, u64) {
     let mut writer = Writer::begin(repo, WriteOptions::default()).await.unwrap();
     let report = writer.tree(tree.folder(), None, "scale/many").await.unwrap();
@@ -91,4 +96,31 @@ async fn row_008_memory_and_time_of_a_run_follow_the_number_of_files() {
     for (what, grown) in [("first backup", first), ("loading the index", loaded), ("known backup", again)] {
         assert!(grown <= allowed, "{what}: {grown} bytes, {allowed} are allowed");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_stays_within_the_memory_it_may_have() {
+    const MIB: u64 = 1 << 20;
+    let (files, bytes) = (10, 16 << 20);
+    for (allowed, threads) in [(165, 8), (400, 8)] {
+        let repo = fresh().await;
+        let options = WriteOptions {
+            threads: Some(threads),
+            memory_bytes_max: Some(allowed * MIB),
+            ..WriteOptions::default()
+        };
+        let mut writer = Writer::begin(&repo, options).await.unwrap();
+        let tree = Synthetic { files, bytes, seed: allowed };
+        let what = format!("backup within {allowed} MiB");
+        let (grown, report) = measured(&what, files, writer.tree(tree.folder(), None, "scale/large")).await;
+        assert_eq!(report.unwrap().bytes_read, files * bytes as u64);
+        writer.flush().await.unwrap();
+        writer.finish().await.unwrap();
+        assert!(grown <= allowed * MIB, "{grown} bytes");
+    }
+    let repo = fresh().await;
+    let options = WriteOptions { memory_bytes_max: Some(100 * MIB), ..WriteOptions::default() };
+    let err = Writer::begin(&repo, options).await.unwrap_err();
+    assert_eq!(err.stable_code(), Some("E0489"));
+    assert!(repo.locks().await.unwrap().is_empty(), "a refused run leaves no lock");
 }

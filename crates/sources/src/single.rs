@@ -1,7 +1,7 @@
 //! A private copy read in place of a live file, and the folder that holds nothing else.
 
 use crate::meta::{self, Owners};
-use recoup_core::entry::{Body, Entry, FileBody, FileReader, Folder, Item, Listing};
+use recoup_core::entry::{Body, Chunking, Entry, FileBody, FileReader, Folder, Item, Listing};
 use recoup_core::name::NodeName;
 use recoup_core::{Error, Result};
 use std::ffi::OsStr;
@@ -38,6 +38,11 @@ struct CopyBody {
 }
 
 impl FileBody for CopyBody {
+    /// What is copied whole before it is read is a database.
+    fn chunking(&self) -> Chunking {
+        Chunking::Pages
+    }
+
     fn open(&self) -> Result<Box<dyn FileReader>> {
         let file = File::open(&self.copy).map_err(|e| Error::io("open a private copy", e))?;
         Ok(Box::new(CopyReader::new(file, self.entry.clone())))

@@ -416,4 +416,11 @@ pub(super) const CODES: &[Code] = &[
         effect: "Nothing was changed.",
         next: "Run the same command with `--quarantine DIR`, a directory with room for the damaged objects.",
     },
+    Code {
+        code: "E0489",
+        title: "a backup may not have the memory it needs",
+        meaning: "With one thread, one upload and small packs a backup takes 160 MiB at its worst, and 64 bytes for each blob that the repository holds. --max-memory allows less.",
+        effect: "Nothing was read and nothing was stored.",
+        next: "Allow what the message says, or back up into a repository with fewer blobs.",
+    },
 ];

@@ -284,6 +284,13 @@ pub(super) const CODES: &[Code] = &[
         next: "See whether the disk is mounted or a deployment swapped the folder, then run the backup again.",
     },
     Code {
+        code: "E0538",
+        title: "a list of what to back up cannot be used",
+        meaning: "A list of --files-from-raw holds an empty name or ends in the middle of one, or two lists are to come from standard input. Half a name could be another file.",
+        effect: "Nothing was read and nothing was stored.",
+        next: "Write the list again: each name of --files-from-raw ends with a NUL byte, as `find -print0` does it.",
+    },
+    Code {
         code: "W0551",
         title: "a SQLite database with a journal beside it was copied as a plain file",
         meaning: "`recoup repo backup` copies files. A database with a -wal or -journal file beside it may be in use, and a plain copy of it can be torn: pages from before and after a write.",
@@ -324,5 +331,12 @@ pub(super) const CODES: &[Code] = &[
         meaning: "The list of finished files, which lets a restore go on after it was stopped, could not be kept at the target, or the snapshot has a file of its name.",
         effect: "The restore itself is not affected. If it is stopped, the next one compares every file again.",
         next: "Nothing, or see why the target cannot take the file.",
+    },
+    Code {
+        code: "W0559",
+        title: "nothing matches a pattern of --files-from",
+        meaning: "A line of the list has a `*`, `?` or `[`, and no file or directory is there that matches it.",
+        effect: "The rest was backed up. If the pattern was meant to match something, that is missing in the snapshot.",
+        next: "Mend the pattern, or take it out of the list. Names with such characters belong into --files-from-verbatim.",
     },
 ];

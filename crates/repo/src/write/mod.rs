@@ -6,6 +6,7 @@
 //!
 //! | file | what it does |
 //! |---|---|
+//! | `budget` | how much memory a run may take |
 //! | `walk` | folders and files on all processors |
 //! | `pipe` | the way of one blob |
 //! | `seen` | which blobs need not be stored |
@@ -15,6 +16,7 @@
 //! | `stream` | a stream as one file |
 //! | `transfer` | blobs of another repository |
 
+mod budget;
 mod run;
 
 mod packer;
@@ -30,10 +32,12 @@ mod walk;
 
 pub use report::TreeReport;
 
+use self::budget::Budget;
 use self::pipe::Pipe;
 use self::run::Run;
 use self::seen::Seen;
 use self::walk::{Order, walk};
+use crate::chunk::ChunkerKind;
 use crate::id::Id;
 use crate::layout::ObjectKind;
 use crate::locks::{LockGuard, LockMode};
@@ -56,12 +60,21 @@ pub struct WriteOptions {
     pub dry_run: bool,
     /// Keeps the time of last access, which makes nearly every tree new.
     pub with_atime: bool,
+    /// Takes a file for unchanged whatever its time of the last change of metadata is.
+    pub ignore_ctime: bool,
+    /// Takes a file for unchanged whatever its inode is.
+    pub ignore_inode: bool,
+    /// How files are cut whose source does not know how they change, and streams.
+    pub chunker: ChunkerKind,
     /// How long to wait for others who hold the repository.
     pub lock_wait: Duration,
     /// Threads that read and pack; one for each processor if absent.
     pub threads: Option<usize>,
     /// Packs on their way to the store at the same time; each takes 16 MiB of memory.
     pub uploads: usize,
+    /// Memory that the run may take at its worst, in bytes: fewer threads, fewer and smaller packs fit into
+    /// less. What directories under way hold is not counted.
+    pub memory_bytes_max: Option<u64>,
 }
 
 impl Default for WriteOptions {
@@ -69,10 +82,22 @@ impl Default for WriteOptions {
         WriteOptions {
             dry_run: false,
             with_atime: false,
+            ignore_ctime: false,
+            ignore_inode: false,
+            chunker: ChunkerKind::default(),
             lock_wait: Duration::ZERO,
             threads: None,
             uploads: 2,
+            memory_bytes_max: None,
         }
+    }
+}
+
+impl WriteOptions {
+    fn budget(&self, blobs: u64) -> Result<Budget> {
+        let threads = || std::thread::available_parallelism().map_or(1, usize::from);
+        let full = Budget::new(self.threads.unwrap_or_else(threads), self.uploads);
+        self.memory_bytes_max.map_or(Ok(full), |bytes_max| full.within(bytes_max, blobs))
     }
 }
 
@@ -95,6 +120,7 @@ pub struct Writer {
     pipe: Arc<Pipe>,
     lock: LockGuard,
     options: WriteOptions,
+    budget: Budget,
     /// Roots of this run; they may not be readable in the repository yet.
     roots: HashMap<Id, Tree>,
 }
@@ -104,22 +130,30 @@ impl Writer {
     /// as absent and are stored again (fault row 36).
     ///
     /// # Errors
-    /// `Kind::Locked`, E0411; `Kind::Unsupported`, E0470, for a repository of version 1.
+    /// `Kind::Locked`, E0411; `Kind::Unsupported`, E0470, for a repository of version 1; `Kind::Refused`, E0489, if
+    /// the run may not have the memory it needs.
     pub async fn begin(repository: &Repository, options: WriteOptions) -> Result<Writer> {
         repository.refuse_version_1()?;
         let lock = repository.lock_within(LockMode::Shared, options.lock_wait).await?;
         let index = repository.reload_index().await?;
+        let budget = match options.budget(index.len() as u64) {
+            Ok(budget) => budget,
+            Err(err) => {
+                lock.release().await?;
+                return Err(err);
+            }
+        };
         let unlisted = if options.dry_run { Vec::new() } else { index.mended().to_vec() };
         let run = Arc::new(Run::new(repository.documents().clone(), lock.watch(), unlisted));
         let (sender, receiver) = mpsc::channel(1);
         let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
-        for _ in 0..options.uploads.max(1) {
+        for _ in 0..budget.uploads {
             let (run, receiver) = (Arc::clone(&run), Arc::clone(&receiver));
             tokio::spawn(async move { run.upload_all(&receiver).await });
         }
-        let pipe = Arc::new(Pipe::new(run, Seen::new(index), sender, options.dry_run));
+        let pipe = Arc::new(Pipe::new(run, Seen::new(index), sender, options.dry_run, budget.pack_bytes));
         let repository = repository.clone();
-        Ok(Writer { repository, pipe, lock, options, roots: HashMap::new() })
+        Ok(Writer { repository, pipe, lock, options, budget, roots: HashMap::new() })
     }
 
     /// Stores `folder`. Files that have not changed since `parent`, the tree of an earlier snapshot at the
@@ -136,7 +170,6 @@ impl Writer {
     ) -> Result<TreeReport> {
         self.pipe.run.check()?;
         let before = self.added();
-        let threads = || std::thread::available_parallelism().map_or(1, usize::from);
         let order = Order {
             pipe: Arc::clone(&self.pipe),
             repository: self.repository.clone(),
@@ -144,7 +177,11 @@ impl Writer {
             parent,
             address: address.to_owned(),
             with_atime: self.options.with_atime,
-            threads: self.options.threads.unwrap_or_else(threads),
+            ignore_ctime: self.options.ignore_ctime,
+            ignore_inode: self.options.ignore_inode,
+            chunker: self.options.chunker,
+            threads: self.budget.threads,
+            waiting: self.budget.waiting,
         };
         // Whoever stops waiting stops the walk.
         let mut stopper = Stopper(Some(Arc::clone(&self.pipe.run)));

@@ -11,7 +11,6 @@ use recoup_core::{Error, Kind, Result};
 use std::cell::RefCell;
 use std::sync::Mutex;
 
-const DATA_BYTES: usize = 16 << 20;
 const TREE_BYTES: usize = 4 << 20;
 /// A quarter of what an index file takes, so that a pack of tiny blobs still fits into one.
 const BLOBS_MAX: usize = 12_500;
@@ -22,13 +21,19 @@ thread_local! {
 }
 
 /// The open packs.
-#[derive(Default)]
 pub(super) struct Packer {
+    /// A pack of data is full at this size.
+    data_bytes: usize,
     data: [Mutex<PackBuilder>; 2],
     tree: Mutex<PackBuilder>,
 }
 
 impl Packer {
+    /// Without packs; one of data will be full at `data_bytes`.
+    pub(super) fn new(data_bytes: usize) -> Self {
+        Packer { data_bytes, data: Default::default(), tree: Mutex::default() }
+    }
+
     /// Seals a blob into an open pack; gives the pack back if it is full now.
     pub(super) fn add(
         &self,
@@ -56,8 +61,8 @@ impl Packer {
         uncompressed: Option<u32>,
     ) -> Result<Option<PackBuilder>> {
         let (slot, target) = match blob.kind {
-            BlobKind::Data => (&self.data[usize::from(env.random::<1>()[0] & 1)], DATA_BYTES),
-            BlobKind::Tree => (&self.tree, TREE_BYTES),
+            BlobKind::Data => (&self.data[usize::from(env.random::<1>()[0] & 1)], self.data_bytes),
+            BlobKind::Tree => (&self.tree, TREE_BYTES.min(self.data_bytes)),
         };
         let mut pack = lock(slot);
         pack.add_sealed(blob, sealed, uncompressed)?;
@@ -70,7 +75,7 @@ impl Packer {
     pub(super) fn drain(&self) -> Result<Vec<PackBuilder>> {
         let [first, second] = [0, 1].map(|slot| std::mem::take(&mut *lock(&self.data[slot])));
         let tree = std::mem::take(&mut *lock(&self.tree));
-        let fits = first.len() + second.len() <= DATA_BYTES + DATA_BYTES / 2
+        let fits = first.len() + second.len() <= self.data_bytes + self.data_bytes / 2
             && first.entries().len() + second.entries().len() <= BLOBS_MAX;
         let data = if fits { vec![first.merged(second)?] } else { vec![first, second] };
         Ok(data.into_iter().chain([tree]).filter(|pack| !pack.is_empty()).collect())
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn row_014_trap_10_what_a_broken_machine_made_of_a_pack_is_noticed() {
         let (env, key, limits) = (real(), MasterKey::random(&real()), Limits::default());
-        let packer = Packer::default();
+        let packer = Packer::new(16 << 20);
         add(&packer, &key, BlobKind::Data, b"some data");
         let pack = finish(packer.drain().unwrap().remove(0), &key, &env, &limits).unwrap();
         for at in 0..pack.bytes.len() {
@@ -119,7 +124,7 @@ mod tests {
 
     #[test]
     fn trees_stand_apart_and_what_is_left_of_data_becomes_one_pack() {
-        let (key, packer) = (MasterKey::random(&real()), Packer::default());
+        let (key, packer) = (MasterKey::random(&real()), Packer::new(16 << 20));
         for n in 0..100_u32 {
             assert!(add(&packer, &key, BlobKind::Data, &n.to_le_bytes()).is_none());
             assert!(add(&packer, &key, BlobKind::Tree, &n.to_le_bytes()).is_none());
@@ -136,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_pack_is_full_by_bytes_or_by_blobs() {
-        let (key, packer) = (MasterKey::random(&real()), Packer::default());
+        let (key, packer) = (MasterKey::random(&real()), Packer::new(16 << 20));
         let full =
             (0..30_000_u32).find_map(|n| add(&packer, &key, BlobKind::Data, &n.to_le_bytes())).unwrap();
         assert_eq!(full.entries().len(), BLOBS_MAX);

@@ -54,8 +54,14 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    pub(super) fn new(run: Arc<Run>, seen: Seen, uploads: mpsc::Sender<Pack>, dry_run: bool) -> Self {
-        Pipe { run, seen, totals: Totals::default(), packer: Packer::default(), uploads, dry_run }
+    pub(super) fn new(
+        run: Arc<Run>,
+        seen: Seen,
+        uploads: mpsc::Sender<Pack>,
+        dry_run: bool,
+        pack_bytes: usize,
+    ) -> Self {
+        Pipe { run, seen, totals: Totals::default(), packer: Packer::new(pack_bytes), uploads, dry_run }
     }
 
     /// Stores a blob if nobody has it; gives its id. Not for async threads.

@@ -36,6 +36,11 @@ impl Seen {
         self.is_indexed(blob) || lock(self.shard(blob)).contains(blob)
     }
 
+    /// How long a blob of the index is, in bytes.
+    pub(super) fn plain_bytes(&self, blob: &BlobHandle) -> Option<u64> {
+        self.index.plain_bytes(blob)
+    }
+
     /// Stores `blob` again when it is met, since no copy of it can be read.
     pub(super) fn distrust(&self, blob: BlobHandle) {
         lock(&self.unreadable).insert(blob);

@@ -2,7 +2,7 @@
 
 use super::Writer;
 use crate::blob::BlobKind;
-use crate::chunk::{Chunker, Rabin};
+use crate::chunk::{Chunker, ChunkerKind, Lines, Pages, Rabin};
 use crate::compress::Compressor;
 use crate::id::Id;
 use crate::tree::{Node, Tree};
@@ -31,12 +31,19 @@ impl Writer {
     ) -> Result<(Id, u64)> {
         self.pipe.run.check()?;
         let (pipe, repository) = (Arc::clone(&self.pipe), self.repository.clone());
+        let chunker = self.options.chunker;
         let work = move || -> Result<(Vec<Id>, u64)> {
-            let (mut zstd, mut chunker) = (Compressor::new()?, Rabin::new(repository.rabin()));
+            let mut zstd = Compressor::new()?;
+            let mut chunker: Box<dyn Chunker> = match chunker {
+                ChunkerKind::Rabin => Box::new(Rabin::new(repository.rabin())),
+                ChunkerKind::Lines => Box::new(Lines::new(repository.lines())),
+                // A stream has no parent to compare with.
+                ChunkerKind::Pages => Box::new(Pages::new(Vec::new())),
+            };
             let mut store = |piece: &[u8]| {
                 pipe.store(&mut zstd, BlobKind::Data, piece).map_err(|_| pipe.run.take_error())
             };
-            cut(source, &mut chunker, &mut store)
+            cut(source, &mut *chunker, &mut store)
         };
         let done = tokio::task::spawn_blocking(work).await;
         let (content, bytes) =
@@ -52,7 +59,7 @@ impl Writer {
 
 fn cut(
     mut source: Box<dyn Read + Send>,
-    chunker: &mut Rabin,
+    chunker: &mut dyn Chunker,
     store: &mut impl FnMut(&[u8]) -> Result<Id>,
 ) -> Result<(Vec<Id>, u64)> {
     let (mut content, mut bytes) = (Vec::new(), 0_u64);

@@ -10,7 +10,7 @@ use self::file::Chunk;
 use super::pipe::Pipe;
 use super::report::{Shared, TreeReport};
 use super::run::{Stop, lock};
-use crate::chunk::Rabin;
+use crate::chunk::{ChunkerKind, Rabin};
 use crate::compress::Compressor;
 use crate::id::Id;
 use crate::repository::Repository;
@@ -31,7 +31,13 @@ pub(super) struct Order {
     /// For progress events.
     pub(super) address: String,
     pub(super) with_atime: bool,
+    pub(super) ignore_ctime: bool,
+    pub(super) ignore_inode: bool,
+    /// For files whose source does not know how they change.
+    pub(super) chunker: ChunkerKind,
     pub(super) threads: usize,
+    /// Pieces that may wait for each thread; each is 8 MiB at most.
+    pub(super) waiting: usize,
 }
 
 /// One walk under way.
@@ -64,12 +70,14 @@ struct FileTask {
     entry: Entry,
     body: Box<dyn FileBody>,
     is_new: bool,
+    /// The parent's content, for a chunker that cuts where the parent was cut.
+    previous: Vec<Id>,
 }
 
 /// What a thread keeps from one task to the next.
 struct Worker {
     zstd: Compressor,
-    chunker: Rabin,
+    rabin: Rabin,
     buffer: Vec<u8>,
 }
 
@@ -106,15 +114,15 @@ impl Folder for Once {
 
 impl Walk<'_> {
     fn worker(&self) -> Result<Worker> {
-        let chunker = Rabin::new(self.order.repository.rabin());
-        Ok(Worker { zstd: Compressor::new()?, chunker, buffer: Vec::new() })
+        let rabin = Rabin::new(self.order.repository.rabin());
+        Ok(Worker { zstd: Compressor::new()?, rabin, buffer: Vec::new() })
     }
 
     fn work(&self, mut worker: Worker) {
         let _alarm = Alarm(self);
         while let Some(job) = self.next() {
             let done = match job {
-                Job::Chunk(chunk) => self.store_chunk(&mut worker, chunk),
+                Job::Chunk(chunk) => self.store_chunk(&mut worker.zstd, chunk),
                 Job::Task(Task::Folder { folder, dir }) => self.list(&mut worker, &*folder, &dir),
                 Job::Task(Task::Files { dir, files }) => self.read_files(&mut worker, &dir, files),
             };

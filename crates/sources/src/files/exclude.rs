@@ -1,5 +1,6 @@
 //! What is left out: restic's patterns for `recoup repo backup`, Git's for `ignore` in `recoup.toml`.
 
+use super::glob::{Piece, chars, globbed, pieces};
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use recoup_core::{Error, Kind, Result};
 use std::ffi::OsStr;
@@ -17,6 +18,8 @@ pub struct Excludes {
     patterns_any_case: Vec<Pattern>,
     tags: Vec<Tag>,
     ignore: Option<Gitignore>,
+    /// Leaves out what the `.gitignore` files of the walked tree say.
+    pub git_ignore: bool,
     /// Stays on the file system of each root; a mount point itself is kept, empty.
     pub one_file_system: bool,
     /// Leaves out files larger than this, in bytes.
@@ -174,14 +177,6 @@ enum Part {
     AnyDepth,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
-    Char(u32),
-    One,
-    Many,
-    Class { negated: bool, ranges: Vec<(u32, u32)> },
-}
-
 impl Pattern {
     /// `None` for an empty pattern, which restic ignores.
     fn parse(text: &[u8], any_case: bool) -> Result<Option<Self>> {
@@ -228,99 +223,6 @@ fn heads(parts: &[Part], path: &[&[u8]]) -> bool {
         (Part::Plain(name), Some((first, after))) => name == first && heads(rest, after),
         (Part::Glob(glob), Some((first, after))) => globbed(glob, &chars(first)) && heads(rest, after),
     }
-}
-
-/// Matches with one point of return, so that the time stays proportional to pattern times name.
-fn globbed(glob: &[Piece], name: &[u32]) -> bool {
-    let (mut g, mut n) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
-    while n < name.len() {
-        let hit = match glob.get(g) {
-            Some(Piece::Many) => {
-                back = Some((g, n));
-                g += 1;
-                continue;
-            }
-            Some(Piece::One) => true,
-            Some(Piece::Char(c)) => *c == name[n],
-            Some(Piece::Class { negated, ranges }) => {
-                ranges.iter().any(|(from, to)| (from..=to).contains(&&name[n])) != *negated
-            }
-            None => false,
-        };
-        if hit {
-            (g, n) = (g + 1, n + 1);
-        } else if let Some((star, from)) = back {
-            back = Some((star, from + 1));
-            (g, n) = (star + 1, from + 1);
-        } else {
-            return false;
-        }
-    }
-    glob[g..].iter().all(|piece| *piece == Piece::Many)
-}
-
-fn pieces(part: &[u8]) -> Option<Vec<Piece>> {
-    let text = chars(part);
-    let mut at = 0;
-    let mut out = Vec::new();
-    while let Some(&c) = text.get(at) {
-        at += 1;
-        match char::from_u32(c) {
-            Some('*') => out.push(Piece::Many),
-            Some('?') => out.push(Piece::One),
-            Some('\\') => {
-                out.push(Piece::Char(*text.get(at)?));
-                at += 1;
-            }
-            Some('[') => out.push(class(&text, &mut at)?),
-            _ => out.push(Piece::Char(c)),
-        }
-    }
-    Some(out)
-}
-
-fn class(text: &[u32], at: &mut usize) -> Option<Piece> {
-    let caret = u32::from('^');
-    let negated = text.get(*at) == Some(&caret);
-    *at += usize::from(negated);
-    let mut ranges = Vec::new();
-    loop {
-        if text.get(*at) == Some(&u32::from(']')) && !ranges.is_empty() {
-            *at += 1;
-            return Some(Piece::Class { negated, ranges });
-        }
-        let from = class_char(text, at)?;
-        let mut to = from;
-        if text.get(*at) == Some(&u32::from('-')) {
-            *at += 1;
-            to = class_char(text, at)?;
-        }
-        ranges.push((from, to));
-    }
-}
-
-fn class_char(text: &[u32], at: &mut usize) -> Option<u32> {
-    let mut c = *text.get(*at)?;
-    if c == u32::from('-') || c == u32::from(']') {
-        return None;
-    }
-    if c == u32::from('\\') {
-        *at += 1;
-        c = *text.get(*at)?;
-    }
-    *at += 1;
-    Some(c)
-}
-
-/// Characters of a name; every byte that is not UTF-8 counts as one replacement character.
-fn chars(bytes: &[u8]) -> Vec<u32> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        out.extend(chunk.valid().chars().map(u32::from));
-        out.extend(chunk.invalid().iter().map(|_| 0xfffd));
-    }
-    out
 }
 
 fn lower(bytes: &[u8]) -> Vec<u8> {
@@ -410,25 +312,7 @@ mod tests {
         assert_eq!(lines, [&b"/home/u/x"[..], b"ab$", b""]);
     }
 
-    /// The plain definition, slow and short.
-    fn naive(glob: &[Piece], name: &[u32]) -> bool {
-        match (glob.split_first(), name.split_first()) {
-            (None, None) => true,
-            (Some((Piece::Many, rest)), _) => (0..=name.len()).any(|at| naive(rest, &name[at..])),
-            (Some((Piece::One, rest)), Some((_, after))) => naive(rest, after),
-            (Some((Piece::Char(c), rest)), Some((d, after))) => c == d && naive(rest, after),
-            _ => false,
-        }
-    }
-
     proptest::proptest! {
-        #[test]
-        fn matching_equals_its_definition(glob in "[ab*?]{0,7}", name in "[ab]{0,9}") {
-            let glob = pieces(glob.as_bytes()).unwrap();
-            let name = chars(name.as_bytes());
-            proptest::prop_assert_eq!(globbed(&glob, &name), naive(&glob, &name));
-        }
-
         #[test]
         fn nothing_from_a_command_line_or_file_panics(text: Vec<u8>, path: Vec<u8>) {
             let mut excludes = Excludes::default();

@@ -6,6 +6,8 @@ mod capture;
 pub mod config;
 mod connect;
 pub mod exclude;
+pub mod glob;
+mod ignores;
 mod reader;
 pub mod restore;
 pub mod roots;

@@ -26,6 +26,8 @@ struct Node {
     nodes: BTreeMap<Vec<u8>, Node>,
     /// What to read here, if this is a target.
     target: Option<Vec<u8>>,
+    /// It was not named itself, but found in a directory that was.
+    listed: bool,
     /// Where the metadata of a directory on the way is.
     meta: Vec<u8>,
     /// Where a top name begins: two targets may share their first name and not their place.
@@ -102,15 +104,15 @@ impl Roots {
         self.paths.push(full);
         let text = clean(target.as_os_str().as_bytes());
         if !components(&text).is_empty() {
-            return self.insert(text, seen);
+            return self.insert(text, false, seen);
         }
         for name in self.walk.names(Path::new(OsStr::from_bytes(&text)))? {
-            self.insert(join(&text, name.as_bytes()), seen)?;
+            self.insert(join(&text, name.as_bytes()), true, seen)?;
         }
         Ok(())
     }
 
-    fn insert(&mut self, target: Vec<u8>, seen: &mut BTreeSet<Vec<u8>>) -> Result<()> {
+    fn insert(&mut self, target: Vec<u8>, listed: bool, seen: &mut BTreeSet<Vec<u8>>) -> Result<()> {
         if !seen.insert(target.clone()) {
             return Ok(());
         }
@@ -131,7 +133,7 @@ impl Roots {
             node = node.nodes.entry(part.clone()).or_default();
             place = join(&place, part);
         }
-        node.target = Some(target);
+        (node.target, node.listed) = (Some(target), listed);
         Ok(())
     }
 }
@@ -168,7 +170,7 @@ fn list(node: &Node, walk: &Walk) -> Result<Listing> {
 
 fn item(name: &NodeName, node: &Node, walk: &Walk) -> Result<Option<Item>> {
     if let Some(target) = &node.target {
-        let mut item = walk.item(Path::new(OsStr::from_bytes(target)))?;
+        let mut item = walk.item_in(Path::new(OsStr::from_bytes(target)), node.listed)?;
         if let Some(item) = &mut item {
             item.entry.name = name.clone();
         }
@@ -185,7 +187,9 @@ fn unroll(walk: &Walk, node: &mut Node) -> Result<()> {
     {
         for name in walk.names(Path::new(OsStr::from_bytes(&target)))? {
             let below = node.nodes.entry(name.as_bytes().to_vec()).or_default();
-            below.target.get_or_insert_with(|| join(&target, name.as_bytes()));
+            if below.target.is_none() {
+                (below.target, below.listed) = (Some(join(&target, name.as_bytes())), true);
+            }
         }
     }
     node.nodes.values_mut().try_for_each(|below| unroll(walk, below))

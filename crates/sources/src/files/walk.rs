@@ -3,6 +3,7 @@
 #![allow(clippy::unnecessary_cast, reason = "the fields of `Stat` differ between architectures")]
 
 use super::exclude::Excludes;
+use super::ignores::{self, Ignores};
 use super::reader::Reader;
 use super::trail::Trail;
 use crate::meta::{self, Owners, entry_of, open_at, stat_at};
@@ -113,6 +114,11 @@ impl Walk {
     /// # Errors
     /// `Kind::NotFound` (E0521) or as the operating system says (E0522).
     pub fn item(&self, path: &Path) -> Result<Option<Item>> {
+        self.item_in(path, false)
+    }
+
+    /// The same; what a `.gitignore` beside it says holds below it, if the directory was `listed` for it.
+    pub(super) fn item_in(&self, path: &Path, listed: bool) -> Result<Option<Item>> {
         let name = path.file_name().ok_or_else(|| missing(path, Errno::NOENT))?;
         let parent = match path.parent() {
             Some(p) if !p.as_os_str().is_empty() => p,
@@ -127,8 +133,12 @@ impl Walk {
             self.shared.notes().excluded += 1;
             return Ok(None);
         }
+        let mut around = Around::default();
+        if listed {
+            around.ignores = dir.ignores(&fd, &[OsString::from(ignores::NAME)])?;
+        }
         let mut listing = Listing::default();
-        dir.add(&fd, name, &stat, &Databanks::default(), Some(stat.st_dev as u64), &mut listing);
+        dir.add(&fd, name, &stat, &around, Some(stat.st_dev as u64), &mut listing);
         match (listing.items.pop(), listing.problems.pop()) {
             (Some(item), _) => Ok(Some(item)),
             (None, Some((_, error))) => Err(error),
@@ -142,9 +152,18 @@ impl Walk {
         entry_at_fd(&self.shared, name, &fd)
     }
 
+    /// The names in a directory, without those that its `.gitignore` leaves out.
     pub(super) fn names(&self, path: &Path) -> Result<Vec<OsString>> {
-        let fd = self.dir(path)?.open()?;
-        read_names(&fd).map_err(|e| missing(path, e))
+        let dir = self.dir(path)?;
+        let fd = dir.open()?;
+        let mut names = read_names(&fd).map_err(|e| missing(path, e))?;
+        if let Some(ignores) = dir.ignores(&fd, &names)? {
+            let is_dir = |stat: Stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+            let before = names.len();
+            names.retain(|n| !ignores.leaves_out(n.as_bytes(), stat_at(&fd, n).is_ok_and(is_dir)));
+            self.shared.notes().excluded += (before - names.len()) as u64;
+        }
+        Ok(names)
     }
 
     fn dir(&self, path: &Path) -> Result<Dir> {
@@ -153,6 +172,7 @@ impl Walk {
             place: Place::Path(path.to_path_buf()),
             trail: Trail::root(absolute(path)?),
             device: None,
+            ignores: None,
         })
     }
 }
@@ -193,6 +213,8 @@ struct Dir {
     trail: Arc<Trail>,
     /// The file system it must be on, if the walk stays on one; known below the first directory.
     device: Option<u64>,
+    /// The `.gitignore` files above.
+    ignores: Option<Arc<Ignores>>,
 }
 
 impl Folder for Dir {
@@ -210,7 +232,14 @@ impl Folder for Dir {
         }
         let mut names = read_names(&fd).map_err(|e| unreadable(&self.trail, e))?;
         names.sort();
-        let databanks = self.databanks(&fd, &names);
+        let mut around = self.databanks(&fd, &names);
+        match self.ignores(&fd, &names) {
+            Ok(ignores) => around.ignores = ignores,
+            Err(error) => {
+                around.ignores.clone_from(&self.ignores);
+                listing.problems.push((NodeName::new(ignores::NAME)?, error));
+            }
+        }
         let only = self.tag_present(&fd, &names);
         for name in &names {
             if only.as_ref().is_some_and(|tags| !tags.contains(&name.as_bytes())) {
@@ -218,7 +247,7 @@ impl Folder for Dir {
                 continue;
             }
             match stat_at(&fd, name) {
-                Ok(stat) => self.add_checked(&fd, name, &stat, &databanks, root_device, &mut listing),
+                Ok(stat) => self.add_checked(&fd, name, &stat, &around, root_device, &mut listing),
                 Err(Errno::NOENT) => self.shared.notes().vanished += 1,
                 Err(e) => listing.problems.extend(self.problem(name, e)),
             }
@@ -227,9 +256,12 @@ impl Folder for Dir {
     }
 }
 
-/// Which names of one directory belong to databases.
+/// What matters to the entries of one directory.
 #[derive(Default)]
-struct Databanks {
+struct Around {
+    /// The `.gitignore` files that hold here.
+    ignores: Option<Arc<Ignores>>,
+    /// Databases, and the journals beside them.
     live: HashSet<OsString>,
     journals: HashSet<OsString>,
 }
@@ -260,7 +292,7 @@ impl Dir {
         fd: &Arc<OwnedFd>,
         name: &OsStr,
         stat: &Stat,
-        databanks: &Databanks,
+        around: &Around,
         root_device: u64,
         listing: &mut Listing,
     ) {
@@ -273,10 +305,14 @@ impl Dir {
             let trail = self.trail.below(name.as_bytes());
             exclude.by_name(&trail.absolute(), &trail.relative(), is_dir)
         };
-        if named || too_large || elsewhere {
+        let ignored = around
+            .ignores
+            .as_ref()
+            .is_some_and(|ignores| ignores.leaves_out(&self.trail.below(name.as_bytes()).relative(), is_dir));
+        if named || ignored || too_large || elsewhere {
             self.shared.notes().excluded += 1;
-        } else if !databanks.journals.contains(name) {
-            self.add(fd, name, stat, databanks, Some(root_device), listing);
+        } else if !around.journals.contains(name) {
+            self.add(fd, name, stat, around, Some(root_device), listing);
         }
     }
 
@@ -285,11 +321,11 @@ impl Dir {
         fd: &Arc<OwnedFd>,
         name: &OsStr,
         stat: &Stat,
-        databanks: &Databanks,
+        around: &Around,
         device: Option<u64>,
         listing: &mut Listing,
     ) {
-        match self.item(fd, name, stat, databanks, device) {
+        match self.item(fd, name, stat, around, device) {
             Ok((item, problem)) => {
                 listing.problems.extend(problem.map(|e| (item.entry.name.clone(), e)));
                 listing.items.push(item);
@@ -305,7 +341,7 @@ impl Dir {
         fd: &Arc<OwnedFd>,
         name: &OsStr,
         stat: &Stat,
-        databanks: &Databanks,
+        around: &Around,
         device: Option<u64>,
     ) -> Result<(Item, Option<Error>)> {
         let trail = self.trail.below(name.as_bytes());
@@ -321,6 +357,7 @@ impl Dir {
                 place: Place::At(fd.clone(), name.to_owned()),
                 trail,
                 device,
+                ignores: around.ignores.clone(),
             })),
             EntryKind::Symlink { target } => {
                 let read = rustix::fs::readlinkat(fd, name, Vec::new());
@@ -328,7 +365,7 @@ impl Dir {
                 Body::None
             }
             EntryKind::File => {
-                let live = databanks.live.contains(name);
+                let live = around.live.contains(name);
                 if live {
                     newest_of_database(fd, name, &mut entry);
                 }
@@ -377,9 +414,34 @@ impl Dir {
         })
     }
 
+    /// What `.gitignore` files say here, if they are asked.
+    fn ignores(&self, fd: &OwnedFd, names: &[OsString]) -> Result<Option<Arc<Ignores>>> {
+        use std::io::Read;
+        let name = OsStr::new(ignores::NAME);
+        // Git does not follow a link here either.
+        let is_file = |stat: Stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file();
+        let asked = self.shared.options.exclude.git_ignore && names.iter().any(|n| n == name);
+        if !asked || !stat_at(fd, name).is_ok_and(is_file) {
+            return Ok(self.ignores.clone());
+        }
+        let trail = self.trail.below(name.as_bytes());
+        let file = File::from(open_at(fd, name, OFlags::empty()).map_err(|e| unreadable(&trail, e))?);
+        let mut text = Vec::new();
+        file.take(ignores::BYTES_MAX + 1)
+            .read_to_end(&mut text)
+            .map_err(|e| Error::io("read a .gitignore", e))?;
+        if text.len() as u64 > ignores::BYTES_MAX {
+            return Err(Error::new(Kind::Refused, "use a .gitignore of more than 1 MiB")
+                .with("path", escape(&trail.absolute()))
+                .code("E0520")
+                .effect("its lines were not used: what they leave out was backed up"));
+        }
+        Ignores::new(self.ignores.clone(), &self.trail.relative(), &text).map(Some)
+    }
+
     /// Finds the databases with a journal beside them.
-    fn databanks(&self, fd: &OwnedFd, names: &[OsString]) -> Databanks {
-        let mut found = Databanks::default();
+    fn databanks(&self, fd: &OwnedFd, names: &[OsString]) -> Around {
+        let mut found = Around::default();
         if matches!(self.shared.options.databases, Databases::Leave) {
             return found;
         }

@@ -7,6 +7,7 @@ mod common;
 mod conformance;
 mod files;
 mod in_place;
+mod ignores;
 mod roots;
 mod sqlite;
 mod walk;

@@ -1,29 +1,30 @@
 //! `recoup repo backup`.
 
+use super::excludes::ExcludeArguments;
 use super::find::moment;
 use super::open::Options;
 use super::stream;
+use super::targets::{Lists, Targets};
 use crate::context::Context;
 use crate::render::Answer;
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{Args, ValueEnum};
+use recoup_core::Result;
 use recoup_core::entry::PathProblem;
 use recoup_core::env::Env;
 use recoup_core::event::{Finding, Outcome, Severity};
-use recoup_core::name::escape;
+use recoup_core::retention::GroupBy;
 use recoup_core::units::{ByteSize, Span};
-use recoup_core::{Error, Kind, Result};
-use recoup_ops::env::Variables;
+use recoup_repo::chunk::ChunkerKind;
 use recoup_repo::golang::time::GoTime;
 use recoup_repo::repository::Repository;
 use recoup_repo::repository::SnapshotFilter;
 use recoup_repo::write::{TreeReport, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
-use recoup_sources::files::exclude::{Excludes, lines_of_file};
 use recoup_sources::files::roots::Roots;
 use recoup_sources::files::walk::{Databases, Notes, Options as WalkOptions};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Exit code of restic for a snapshot that lacks what could not be read.
 const INCOMPLETE: u8 = 3;
@@ -34,18 +35,26 @@ const INCOMPLETE: u8 = 3;
 /// byte in a name. What cannot be read is listed, the rest is stored, and the exit code is 3.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Examples:\n  recoup repo -r /srv/backup backup /home /etc --exclude '*.tmp'\n  recoup repo -r /srv/backup backup . --tag nightly --output json\n  recoup repo -r /srv/backup backup --stdin-from-command --stdin-filename db.sql -- pg_dump shop"
+    after_help = "Examples:\n  recoup repo -r /srv/backup backup /home /etc --exclude '*.tmp'\n  recoup repo -r /srv/backup backup . --tag nightly --output json\n  recoup repo -r /srv/backup backup /var/lib/postgresql --chunker pages\n  recoup repo -r /srv/backup backup --stdin-from-command --stdin-filename db.sql --chunker lines -- pg_dump shop"
 )]
 pub(crate) struct Arguments {
     /// What to back up.
-    #[arg(value_name = "PATH", required_unless_present = "stdin")]
+    #[arg(
+        value_name = "PATH",
+        required_unless_present_any = ["stdin", "files_from", "files_from_verbatim", "files_from_raw"]
+    )]
     pub(super) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    lists: Lists,
     /// Store what comes on standard input as one file.
-    #[arg(long, conflicts_with_all = ["paths", "stdin_from_command"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["paths", "stdin_from_command", "files_from", "files_from_verbatim", "files_from_raw"]
+    )]
     stdin: bool,
     /// Run the command that is given in place of paths, after `--`, and store what it writes as one file.
     /// If it fails, no snapshot is written.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["files_from", "files_from_verbatim", "files_from_raw"])]
     pub(super) stdin_from_command: bool,
     /// The name of that file.
     #[arg(long, value_name = "NAME", default_value = "stdin")]
@@ -61,15 +70,43 @@ pub(crate) struct Arguments {
     /// Host name in the snapshot, instead of this machine's.
     #[arg(short = 'H', long, value_name = "HOST")]
     host: Option<String>,
-    /// Take unchanged files from this snapshot, instead of the newest of the same host and paths.
+    /// Take unchanged files from this snapshot, instead of the newest one of the same host and paths that is not
+    /// dated later than the new one.
     #[arg(long, value_name = "SNAPSHOT")]
     parent: Option<String>,
+    /// What the parent must have in common with the new snapshot: a list of host, paths, tags.
+    #[arg(short = 'g', long, value_name = "LIST", default_value = "host,paths")]
+    group_by: GroupBy,
     /// Read every file again.
     #[arg(short, long, conflicts_with = "parent")]
     force: bool,
+    /// Take a file for unchanged though its time of the last change of metadata is another.
+    #[arg(long)]
+    ignore_ctime: bool,
+    /// Take a file for unchanged though its inode is another, or its time of the last change of metadata: file
+    /// systems that make up the one make up the other.
+    #[arg(long)]
+    ignore_inode: bool,
+    /// Write no snapshot if everything is as it is in the parent.
+    #[arg(long)]
+    skip_if_unchanged: bool,
+    /// Read so many files at the same time, instead of one for each processor.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=512))]
+    read_concurrency: Option<u16>,
+    /// Take no more memory than SIZE, as in "400 MiB", by fewer threads and smaller packs. At least 160 MiB and 64
+    /// bytes for each blob of the repository; what directories hold while they are read comes on top.
+    #[arg(long, value_name = "SIZE")]
+    pub(super) max_memory: Option<ByteSize>,
+    /// For scripts: nothing is ever looked at twice for a progress bar.
+    #[arg(long, hide = true)]
+    no_scan: bool,
     /// Read and count, store nothing.
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
+    /// Where files are cut into pieces: `rabin` as restic does, `pages` for the files of databases, `lines` for
+    /// dumps. It decides what a later backup stores again, and nothing else.
+    #[arg(long, value_name = "CHUNKER", value_enum, default_value = "rabin")]
+    pub(super) chunker: Chunker,
     /// Keep times of last access too, which makes nearly every tree new.
     #[arg(long)]
     with_atime: bool,
@@ -78,44 +115,25 @@ pub(crate) struct Arguments {
     pub(super) retry_lock: Span,
 }
 
-#[derive(Args, Debug)]
-struct ExcludeArguments {
-    /// Leave out what matches PATTERN, in restic's grammar; may be given more than once.
-    #[arg(short, long, value_name = "PATTERN")]
-    exclude: Vec<String>,
-    /// The same, whatever the case.
-    #[arg(long, value_name = "PATTERN")]
-    iexclude: Vec<String>,
-    /// Read patterns from FILE, one a line.
-    #[arg(long, value_name = "FILE")]
-    exclude_file: Vec<PathBuf>,
-    /// The same, whatever the case; always in restic's grammar.
-    #[arg(long, value_name = "FILE")]
-    iexclude_file: Vec<PathBuf>,
-    /// Which grammar the patterns of --exclude-file are in.
-    #[arg(long, value_name = "GRAMMAR", value_enum, default_value = "restic")]
-    exclude_syntax: Grammar,
-    /// Leave out directories that hold NAME, optionally beginning with HEADER.
-    #[arg(long, value_name = "NAME[:HEADER]")]
-    exclude_if_present: Vec<String>,
-    /// Leave out directories marked with CACHEDIR.TAG.
-    #[arg(long, action = ArgAction::SetTrue)]
-    exclude_caches: bool,
-    /// Leave out files larger than SIZE, as in "500 MiB".
-    #[arg(long, value_name = "SIZE")]
-    exclude_larger_than: Option<ByteSize>,
-    /// Stay on the file systems of the given paths.
-    #[arg(short = 'x', long)]
-    one_file_system: bool,
+/// Where files are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Chunker {
+    /// Where restic cuts them, so that both share what they store.
+    Rabin,
+    /// At pages, in small pieces where something changed since the parent snapshot.
+    Pages,
+    /// After lines, in small pieces.
+    Lines,
 }
 
-/// The grammar of an exclude file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Grammar {
-    /// As restic has it.
-    Restic,
-    /// As Git has it.
-    Git,
+impl From<Chunker> for ChunkerKind {
+    fn from(chunker: Chunker) -> Self {
+        match chunker {
+            Chunker::Rabin => ChunkerKind::Rabin,
+            Chunker::Pages => ChunkerKind::Pages,
+            Chunker::Lines => ChunkerKind::Lines,
+        }
+    }
 }
 
 pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context) -> Result<Answer> {
@@ -125,8 +143,10 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let start = context.env.clock.monotonic();
     let exclude = arguments.exclude.build()?;
     let walk = WalkOptions { exclude, databases: Databases::Note };
-    let roots = Roots::new(&arguments.paths, walk)?;
-    let (walk, mut findings) = (roots.walk().clone(), roots.findings().to_vec());
+    let Targets { paths, mut findings } = arguments.lists.and(&arguments.paths)?;
+    let roots = Roots::new(&paths, walk)?;
+    let walk = roots.walk().clone();
+    findings.extend_from_slice(roots.findings());
     let paths: Vec<String> = roots
         .paths()
         .iter()
@@ -136,30 +156,53 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         roots.missing().iter().map(|e| json!({"path": "", "error": e.to_string()})).collect();
 
     let repository = open.repository(context).await?;
-    let host = arguments.host.clone().unwrap_or_else(|| context.env.host.hostname.clone());
-    let parent = arguments.parent(&repository, &host, &paths).await?;
-    let options = WriteOptions {
-        dry_run: arguments.dry_run,
-        with_atime: arguments.with_atime,
-        lock_wait: arguments.retry_lock.0,
-        ..WriteOptions::default()
-    };
     let mut snapshot = Snapshot::new(&context.env, Id::of(b""), paths);
-    snapshot.parent = parent.as_ref().map(|(id, _)| *id);
     snapshot.excludes = arguments.exclude.exclude.clone();
     arguments.describe(&mut snapshot, &context.env)?;
-    let mut writer = Writer::begin(&repository, options).await?;
+    let parent = arguments.parent(&repository, &snapshot).await?;
+    snapshot.parent = parent.as_ref().map(|(id, _)| *id);
+    let mut writer = Writer::begin(&repository, arguments.write_options()).await?;
     let parent_tree = parent.map(|(_, s)| s.tree);
     let report = writer.tree(Box::new(roots), parent_tree, "repo").await?;
     snapshot.tree = report.tree;
-    let id = if arguments.dry_run { None } else { Some(writer.snapshot(snapshot).await?) };
+    let saved = if arguments.dry_run {
+        Saved::DryRun
+    } else if arguments.skip_if_unchanged && parent_tree == Some(report.tree) {
+        Saved::Skipped
+    } else {
+        Saved::As(writer.snapshot(snapshot).await?)
+    };
     writer.finish().await?;
     let seconds = context.env.clock.monotonic().saturating_sub(start).as_secs_f64();
     findings.extend(notes_as_findings(&walk.notes(), &report));
-    Ok(answer(&report, id, missing, findings, seconds))
+    let chunker = ChunkerKind::from(arguments.chunker);
+    Ok(answer(&report, saved, missing, findings, seconds).with(json!({ "chunker": chunker.name() })))
+}
+
+/// What became of the snapshot.
+#[derive(Clone, Copy)]
+enum Saved {
+    As(Id),
+    /// It would be the parent again.
+    Skipped,
+    DryRun,
 }
 
 impl Arguments {
+    fn write_options(&self) -> WriteOptions {
+        WriteOptions {
+            dry_run: self.dry_run,
+            with_atime: self.with_atime,
+            chunker: self.chunker.into(),
+            ignore_ctime: self.ignore_ctime || self.ignore_inode,
+            ignore_inode: self.ignore_inode,
+            lock_wait: self.retry_lock.0,
+            threads: self.read_concurrency.map(usize::from),
+            memory_bytes_max: self.max_memory.map(|size| size.0),
+            ..WriteOptions::default()
+        }
+    }
+
     /// Host, tags and time as they were asked for.
     pub(super) fn describe(&self, snapshot: &mut Snapshot, env: &Env) -> Result<()> {
         if let Some(host) = &self.host {
@@ -172,78 +215,30 @@ impl Arguments {
         Ok(())
     }
 
-    async fn parent(
-        &self,
-        repository: &Repository,
-        host: &str,
-        paths: &[String],
-    ) -> Result<Option<(Id, Snapshot)>> {
+    /// The snapshot whose unchanged files need not be read: the one that was named, or the newest of the group
+    /// that is not dated later.
+    async fn parent(&self, repository: &Repository, new: &Snapshot) -> Result<Option<(Id, Snapshot)>> {
         if self.force {
             return Ok(None);
         }
         if let Some(wanted) = &self.parent {
             return repository.find_snapshot(wanted, &SnapshotFilter::default()).await.map(Some);
         }
-        let sorted = |paths: &[String]| {
-            let mut paths = paths.to_vec();
-            paths.sort();
-            paths
+        let by = self.group_by;
+        let same = |old: &Snapshot| {
+            (!by.host || old.hostname == new.hostname)
+                && (!by.paths || sorted(&old.paths) == sorted(&new.paths))
+                && (!by.tags || sorted(&old.tags) == sorted(&new.tags))
+                && old.time.at <= new.time.at
         };
-        let all = repository.snapshots().await?.snapshots;
-        Ok(all.into_iter().rfind(|(_, s)| s.hostname == host && sorted(&s.paths) == sorted(paths)))
+        Ok(repository.snapshots().await?.snapshots.into_iter().rfind(|(_, old)| same(old)))
     }
 }
 
-impl ExcludeArguments {
-    fn build(&self) -> Result<Excludes> {
-        let mut excludes = Excludes::default();
-        for pattern in &self.exclude {
-            excludes.pattern(pattern.as_bytes())?;
-        }
-        for pattern in &self.iexclude {
-            excludes.pattern_any_case(pattern.as_bytes())?;
-        }
-        let variables = Variables::of_process();
-        let lookup = |name: &[u8]| {
-            let name = std::str::from_utf8(name).ok()?;
-            Some(variables.get(name)?.as_bytes().to_vec())
-        };
-        for file in &self.exclude_file {
-            let text = read_patterns(file)?;
-            if self.exclude_syntax == Grammar::Git {
-                let text = String::from_utf8(text).map_err(|e| {
-                    Error::new(Kind::Config, "read an exclude file as UTF-8").caused_by(e).code("E0520")
-                })?;
-                excludes.git_lines(&text.lines().collect::<Vec<_>>())?;
-                continue;
-            }
-            for line in lines_of_file(&text, &lookup) {
-                excludes.pattern(&line)?;
-            }
-        }
-        for file in &self.iexclude_file {
-            for line in lines_of_file(&read_patterns(file)?, &lookup) {
-                excludes.pattern_any_case(&line)?;
-            }
-        }
-        for spec in &self.exclude_if_present {
-            excludes.if_present(spec.as_bytes())?;
-        }
-        if self.exclude_caches {
-            excludes.caches();
-        }
-        excludes.one_file_system = self.one_file_system;
-        excludes.larger_than = self.exclude_larger_than.map(|s| s.0);
-        Ok(excludes)
-    }
-}
-
-fn read_patterns(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).map_err(|e| {
-        Error::io("read an exclude file", e)
-            .with("file", escape(file.as_os_str().as_bytes()))
-            .effect("nothing was backed up")
-    })
+fn sorted(texts: &[String]) -> Vec<&str> {
+    let mut texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    texts.sort_unstable();
+    texts
 }
 
 fn notes_as_findings(notes: &Notes, report: &TreeReport) -> Vec<Finding> {
@@ -279,7 +274,7 @@ pub(crate) fn problem(p: &PathProblem) -> Value {
 
 fn answer(
     report: &TreeReport,
-    id: Option<Id>,
+    saved: Saved,
     mut errors: Vec<Value>,
     findings: Vec<Finding>,
     seconds: f64,
@@ -299,14 +294,19 @@ fn answer(
         ByteSize(report.bytes_added),
         ByteSize(report.bytes_stored),
     ));
-    match id {
-        Some(id) => text.push_str(&format!("snapshot {} saved\n", id.short())),
-        None => text.push_str("dry run: nothing was stored\n"),
+    let id = match saved {
+        Saved::As(id) => Some(id),
+        Saved::Skipped | Saved::DryRun => None,
+    };
+    match saved {
+        Saved::As(id) => text.push_str(&format!("snapshot {} saved\n", id.short())),
+        Saved::Skipped => text.push_str("unchanged since the parent: no snapshot was written\n"),
+        Saved::DryRun => text.push_str("dry run: nothing was stored\n"),
     }
     let outcome = if errors.is_empty() { Outcome::Pass } else { Outcome::Partial };
     let code = if errors.is_empty() { crate::exit::DONE } else { INCOMPLETE };
     Answer::new("repo backup", outcome, text).code(code).findings(findings).with(json!({
-        "snapshot": id, "tree": report.tree,
+        "snapshot": id, "tree": report.tree, "skipped": matches!(saved, Saved::Skipped),
         "files_new": report.files_new, "files_changed": report.files_changed,
         "files_unmodified": report.files_unmodified,
         "bytes_read": report.bytes_read, "bytes_added": report.bytes_added,

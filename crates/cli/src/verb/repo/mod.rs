@@ -6,6 +6,7 @@ mod check;
 mod copy;
 mod diff;
 mod dump;
+mod excludes;
 mod find;
 mod forget;
 mod init;
@@ -21,6 +22,7 @@ mod state;
 mod stats;
 mod stream;
 mod tag;
+mod targets;
 mod unlock;
 
 use crate::context::Context;

@@ -8,6 +8,7 @@ use recoup_core::event::Outcome;
 use recoup_core::name::TreePath;
 use recoup_core::units::ByteSize;
 use recoup_core::{Error, Kind, Result};
+use recoup_repo::chunk::ChunkerKind;
 use recoup_repo::write::{WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
 use recoup_sources::process::{self, Run, Stream};
@@ -27,6 +28,8 @@ pub(super) async fn run(arguments: &Arguments, open: &Options, context: &Context
     let repository = open.repository(context).await?;
     let options = WriteOptions {
         dry_run: arguments.dry_run,
+        chunker: arguments.chunker.into(),
+        memory_bytes_max: arguments.max_memory.map(|size| size.0),
         lock_wait: arguments.retry_lock.0,
         ..WriteOptions::default()
     };
@@ -62,7 +65,7 @@ pub(super) async fn run(arguments: &Arguments, open: &Options, context: &Context
     Ok(Answer::new("repo backup", Outcome::Pass, text).with(json!({
         "snapshot": id, "tree": tree, "files_new": 1, "files_changed": 0, "files_unmodified": 0,
         "bytes_read": bytes, "bytes_added": added.bytes_added, "bytes_stored": added.bytes_stored,
-        "seconds": seconds, "errors": [],
+        "seconds": seconds, "errors": [], "chunker": ChunkerKind::from(arguments.chunker).name(),
     })))
 }
 

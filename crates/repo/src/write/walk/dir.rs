@@ -3,6 +3,7 @@
 use super::super::run::{Stop, lock};
 use super::{FileTask, Task, Walk, Worker};
 use crate::blob::{BlobHandle, BlobKind};
+use crate::chunk::ChunkerKind;
 use crate::id::Id;
 use crate::problem::Problem;
 use crate::tree::{Node, Tree};
@@ -172,7 +173,12 @@ impl Walk<'_> {
                     left.unmodified_bytes += entry.size;
                     return Some(Node::file(self.stored(entry), content));
                 }
-                left.files.push(FileTask { slot, entry, body, is_new: before.is_none() });
+                let content = before.and_then(|node| node.content.as_ref());
+                let previous = match self.chunker_for(&*body) {
+                    ChunkerKind::Pages => content.cloned().unwrap_or_default(),
+                    ChunkerKind::Rabin | ChunkerKind::Lines => Vec::new(),
+                };
+                left.files.push(FileTask { slot, entry, body, is_new: before.is_none(), previous });
             }
             (EntryKind::Socket, _) => left.sockets += 1,
             (EntryKind::Dir | EntryKind::File, _) => {
@@ -188,12 +194,14 @@ impl Walk<'_> {
     }
 
     /// The parent's content of a file that has not changed: same size, times and inode, as restic
-    /// decides, and every piece of it is in the repository.
+    /// decides, if none of them is to be ignored, and every piece of it is in the repository.
     fn unchanged(&self, dir: &Dir, entry: &Entry, before: Option<&Node>) -> Option<Vec<Id>> {
         let node = before.filter(|node| node.is_file())?;
         let old = &node.entry;
-        let same = (old.size, old.mtime, old.ctime, old.inode)
-            == (entry.size, entry.mtime, entry.ctime, entry.inode);
+        let order = self.order;
+        let same = (old.size, old.mtime) == (entry.size, entry.mtime)
+            && (order.ignore_ctime || old.ctime == entry.ctime)
+            && (order.ignore_inode || old.inode == entry.inode);
         let content = node.content.as_ref().filter(|_| same)?;
         let seen = &self.order.pipe.seen;
         if content.iter().all(|id| seen.has(&BlobHandle::data(*id))) {

@@ -4,11 +4,12 @@
 use super::super::run::{Stop, lock};
 use super::dir::Dir;
 use super::{FileTask, Walk, Worker};
-use crate::blob::BlobKind;
-use crate::chunk::{Chunker, ZERO_CHUNK_BYTES};
+use crate::blob::{BlobHandle, BlobKind};
+use crate::chunk::{Chunker, ChunkerKind, Lines, Pages, ZERO_CHUNK_BYTES};
+use crate::compress::Compressor;
 use crate::id::Id;
 use crate::tree::Node;
-use recoup_core::entry::{Entry, EntryKind, FileReader};
+use recoup_core::entry::{Chunking, Entry, EntryKind, FileBody, FileReader};
 use recoup_core::{Error, Kind};
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
@@ -19,8 +20,6 @@ const READS_MAX: usize = 3;
 const READ_BYTES: usize = 512 << 10;
 /// The window of the chunker: so many zeros make its fingerprint zero.
 const WINDOW_BYTES: usize = 64;
-/// Pieces that may wait for each thread; each is 8 MiB at most.
-const WAITING_PER_THREAD: usize = 2;
 /// A file that grows as fast as it is read is given up at twice its size and this.
 const GROWTH_BYTES: u64 = 1 << 30;
 
@@ -62,6 +61,24 @@ impl From<Error> for Trouble {
 }
 
 impl Walk<'_> {
+    /// How the content behind `body` is cut: as its source says, otherwise as the run was told.
+    pub(super) fn chunker_for(&self, body: &dyn FileBody) -> ChunkerKind {
+        match body.chunking() {
+            Chunking::Unknown => self.order.chunker,
+            Chunking::Pages => ChunkerKind::Pages,
+            Chunking::Lines => ChunkerKind::Lines,
+        }
+    }
+
+    /// Blobs of the parent with their lengths, up to the first that the index does not have.
+    fn lengths(&self, content: &[Id]) -> Vec<(Id, usize)> {
+        let length = |id: &Id| {
+            let bytes = self.order.pipe.seen.plain_bytes(&BlobHandle::data(*id))?;
+            Some((*id, usize::try_from(bytes).ok()?))
+        };
+        content.iter().map_while(length).collect()
+    }
+
     /// Reads a file until it did not change meanwhile, at most three times. What is stored of a file
     /// that never holds still has the times from before, so that the next run reads it again. `None` for a
     /// file that went away or could not be read; the report says so.
@@ -99,7 +116,7 @@ impl Walk<'_> {
         if before.kind != EntryKind::File {
             return Err(Error::new(Kind::Conflict, "read a file: it is none any more").code("E0473").into());
         }
-        let (content, bytes) = self.cut(worker, &mut *reader, &before)?;
+        let (content, bytes) = self.cut(worker, &mut *reader, &before, file)?;
         self.report.with(|report| report.bytes_read += bytes);
         // Files that the kernel makes up, as in /proc, say 0 and give more; one that was given up has more still.
         let as_long_as_said = bytes == before.size || (before.size == 0 && bytes <= GROWTH_BYTES);
@@ -114,27 +131,48 @@ impl Walk<'_> {
         worker: &mut Worker,
         reader: &mut dyn FileReader,
         said: &Entry,
+        file: &FileTask,
     ) -> Result<(Vec<Id>, u64), Trouble> {
         let pieces = Arc::new(Pieces::default());
         let bytes_max = said.size.saturating_mul(2).saturating_add(GROWTH_BYTES);
         let mut bytes = 0_u64;
-        let mut buffer = std::mem::take(&mut worker.buffer);
+        let Worker { zstd, rabin, buffer } = worker;
+        let kind = self.chunker_for(&*file.body);
+        let (mut lines, mut pages);
+        let chunker: &mut dyn Chunker = match kind {
+            ChunkerKind::Rabin => rabin,
+            ChunkerKind::Lines => {
+                lines = Lines::new(self.order.repository.lines());
+                &mut lines
+            }
+            ChunkerKind::Pages => {
+                pages = Pages::new(self.lengths(&file.previous));
+                &mut pages
+            }
+        };
+        chunker.reset();
         let (mut start, mut end) = (0, 0);
-        worker.chunker.reset();
         while bytes <= bytes_max {
-            let room = make_room(&mut buffer, &mut start, &mut end);
-            let filled = match self.skip_hole(worker, reader, said, &pieces, end - start)? {
-                Hole::Skipped(skipped) => {
-                    bytes += skipped;
-                    continue;
+            let room = make_room(buffer, &mut start, &mut end);
+            let hole = if said.size < ZERO_CHUNK_BYTES as u64 { 0 } else { reader.hole()?.min(said.size) };
+            let zeros = match kind {
+                ChunkerKind::Rabin => {
+                    let skipped = self.skip_hole(zstd, reader, hole, &pieces, end - start)?;
+                    if skipped > 0 {
+                        bytes += skipped;
+                        continue;
+                    }
+                    zeros_that_cut(hole, end - start)
                 }
-                Hole::Zeros(zeros) => {
-                    let zeros = zeros.min(room);
-                    reader.skip(zeros as u64)?;
-                    buffer[end..end + zeros].fill(0);
-                    zeros
-                }
-                Hole::None => read_some(reader, &mut buffer[end..])?,
+                ChunkerKind::Lines | ChunkerKind::Pages => hole,
+            };
+            let zeros = usize::try_from(zeros).unwrap_or(usize::MAX).min(room);
+            let filled = if zeros > 0 {
+                reader.skip(zeros as u64)?;
+                buffer[end..end + zeros].fill(0);
+                zeros
+            } else {
+                read_some(reader, &mut buffer[end..])?
             };
             if filled == 0 {
                 break;
@@ -142,50 +180,49 @@ impl Walk<'_> {
             end += filled;
             bytes += filled as u64;
             self.progress(filled as u64, 0);
-            while let Some(length) = worker.chunker.cut(&buffer[start..end]) {
-                self.emit(worker, &pieces, &buffer[start..start + length])?;
+            while let Some(length) = chunker.cut(&buffer[start..end]) {
+                self.emit(zstd, &pieces, &buffer[start..start + length], chunker.min())?;
                 start += length;
             }
         }
         if start < end {
-            self.emit(worker, &pieces, &buffer[start..end])?;
+            self.emit(zstd, &pieces, &buffer[start..end], chunker.min())?;
         }
-        worker.buffer = buffer;
-        Ok((self.collect(worker, &pieces)?, bytes))
+        Ok((self.collect(zstd, &pieces)?, bytes))
     }
 
-    /// A hole at the start of a piece is cut without reading it: zeros are always cut at the smallest
-    /// size. Elsewhere just so many zeros are filled in that the piece under way is cut for sure.
+    /// A hole of so many bytes at the start of a piece is cut without reading it: [`Rabin`] always cuts zeros
+    /// at the smallest size. Gives how much of it is done.
+    ///
+    /// [`Rabin`]: crate::chunk::Rabin
     fn skip_hole(
         &self,
-        worker: &mut Worker,
+        zstd: &mut Compressor,
         reader: &mut dyn FileReader,
-        said: &Entry,
+        hole: u64,
         pieces: &Arc<Pieces>,
         under_way: usize,
-    ) -> Result<Hole, Trouble> {
+    ) -> Result<u64, Trouble> {
         let step = ZERO_CHUNK_BYTES as u64;
-        if said.size < step {
-            return Ok(Hole::None);
-        }
-        let hole = reader.hole()?.min(said.size);
         let count = hole / step;
-        if hole == 0 {
-            return Ok(Hole::None);
-        }
         if under_way > 0 || count == 0 {
-            let wanted = ZERO_CHUNK_BYTES.saturating_sub(under_way).max(WINDOW_BYTES);
-            return Ok(Hole::Zeros(usize::try_from(hole).unwrap_or(usize::MAX).min(wanted)));
+            return Ok(0);
         }
-        let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, &[0; ZERO_CHUNK_BYTES])?;
+        let id = self.order.pipe.store(zstd, BlobKind::Data, &[0; ZERO_CHUNK_BYTES])?;
         reader.skip(count * step)?;
         lock(&pieces.0).ids.extend(std::iter::repeat_n(Some(id), usize::try_from(count).unwrap_or(0)));
         self.progress(count * step, 0);
-        Ok(Hole::Skipped(count * step))
+        Ok(count * step)
     }
 
-    /// Stores a piece, or lets another thread do it if one has time.
-    fn emit(&self, worker: &mut Worker, pieces: &Arc<Pieces>, bytes: &[u8]) -> Result<(), Stop> {
+    /// Stores a piece, or lets another thread do it if one has time and the piece is as long as `shared_min`.
+    fn emit(
+        &self,
+        zstd: &mut Compressor,
+        pieces: &Arc<Pieces>,
+        bytes: &[u8],
+        shared_min: usize,
+    ) -> Result<(), Stop> {
         let nr = {
             let mut state = lock(&pieces.0);
             state.ids.push(None);
@@ -193,9 +230,9 @@ impl Walk<'_> {
         };
         // Small files are a task of their own already.
         let threads = self.order.threads;
-        if threads > 1 && bytes.len() >= worker.chunker.min() {
+        if threads > 1 && bytes.len() >= shared_min {
             let mut queue = self.queue();
-            if queue.chunks.len() < threads * WAITING_PER_THREAD {
+            if queue.chunks.len() < threads * self.order.waiting {
                 lock(&pieces.0).open += 1;
                 let mut room = queue.spare.pop().unwrap_or_default();
                 drop(queue);
@@ -205,13 +242,13 @@ impl Walk<'_> {
                 return Ok(());
             }
         }
-        let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, bytes)?;
+        let id = self.order.pipe.store(zstd, BlobKind::Data, bytes)?;
         lock(&pieces.0).ids[nr] = Some(id);
         Ok(())
     }
 
-    pub(super) fn store_chunk(&self, worker: &mut Worker, mut chunk: Chunk) -> Result<(), Stop> {
-        let id = self.order.pipe.store(&mut worker.zstd, BlobKind::Data, &chunk.bytes)?;
+    pub(super) fn store_chunk(&self, zstd: &mut Compressor, mut chunk: Chunk) -> Result<(), Stop> {
+        let id = self.order.pipe.store(zstd, BlobKind::Data, &chunk.bytes)?;
         chunk.bytes.clear();
         self.queue().spare.push(std::mem::take(&mut chunk.bytes));
         let last = {
@@ -229,7 +266,7 @@ impl Walk<'_> {
     }
 
     /// Waits for pieces that other threads store, and helps meanwhile.
-    fn collect(&self, worker: &mut Worker, pieces: &Arc<Pieces>) -> Result<Vec<Id>, Stop> {
+    fn collect(&self, zstd: &mut Compressor, pieces: &Arc<Pieces>) -> Result<Vec<Id>, Stop> {
         loop {
             let mut queue = self.queue();
             if self.is_stopped() {
@@ -242,7 +279,7 @@ impl Walk<'_> {
             drop(state);
             if let Some(chunk) = queue.chunks.pop() {
                 drop(queue);
-                self.store_chunk(worker, chunk)?;
+                self.store_chunk(zstd, chunk)?;
             } else {
                 drop(self.wait(queue));
             }
@@ -250,13 +287,10 @@ impl Walk<'_> {
     }
 }
 
-/// What lies ahead in a file.
-enum Hole {
-    None,
-    /// So many zeros are to be filled in and skipped.
-    Zeros(usize),
-    /// So many bytes were stored without reading them.
-    Skipped(u64),
+/// How many zeros of a hole are filled in where a piece of so many bytes is under way: just so many that
+/// Rabin cuts it for sure.
+fn zeros_that_cut(hole: u64, under_way: usize) -> u64 {
+    hole.min(ZERO_CHUNK_BYTES.saturating_sub(under_way).max(WINDOW_BYTES) as u64)
 }
 
 /// Moves what is under way to the front if the buffer is full; gives the room behind it.
