@@ -19,8 +19,8 @@ type State = [u32; 8];
 const START: State =
     [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
-/// Byte strings that are hashed at once: more find no free registers.
-const LANES: usize = 3;
+/// Byte strings that [`ids`] hashes at once: more find no free registers.
+pub const LANES: usize = 3;
 
 /// A hash under way.
 #[derive(Clone)]

@@ -69,10 +69,19 @@ impl Pipe {
         if self.run.is_stopped() {
             return Err(Stop);
         }
-        let id = Id::of(plain);
-        let full = self.pack(zstd, BlobHandle { kind, id }, plain).map_err(|err| self.run.fail(err))?;
+        self.store_named(zstd, BlobHandle { kind, id: Id::of(plain) }, plain)
+    }
+
+    /// As [`Pipe::store`], for who has hashed it already.
+    pub(super) fn store_named(
+        &self,
+        zstd: &mut Compressor,
+        blob: BlobHandle,
+        plain: &[u8],
+    ) -> Result<Id, Stop> {
+        let full = self.pack(zstd, blob, plain).map_err(|err| self.run.fail(err))?;
         self.hand_over(full)?;
-        Ok(id)
+        Ok(blob.id)
     }
 
     /// Puts a blob in the form it has in another repository, unless somebody has it; `sealed` if it is

@@ -12,6 +12,7 @@ use super::report::{Shared, TreeReport};
 use super::run::{Stop, lock};
 use crate::chunk::{ChunkerKind, Rabin};
 use crate::compress::Compressor;
+use crate::hash::LANES;
 use crate::id::Id;
 use crate::repository::Repository;
 use crate::tree::Tree;
@@ -56,6 +57,13 @@ struct Queue {
     /// Memory of pieces that are stored; fresh memory for each costs more than copying into it.
     spare: Vec<Vec<u8>>,
     root: Option<(Id, Tree)>,
+}
+
+impl Queue {
+    /// The last pieces, at most so many.
+    fn take_chunks(&mut self, count: usize) -> Vec<Chunk> {
+        self.chunks.split_off(self.chunks.len().saturating_sub(count))
+    }
 }
 
 enum Task {
@@ -122,7 +130,7 @@ impl Walk<'_> {
         let _alarm = Alarm(self);
         while let Some(job) = self.next() {
             let done = match job {
-                Job::Chunk(chunk) => self.store_chunk(&mut worker.zstd, chunk),
+                Job::Chunks(chunks) => self.store_together(&mut worker.zstd, None, chunks).map(drop),
                 Job::Task(Task::Folder { folder, dir }) => self.list(&mut worker, &*folder, &dir),
                 Job::Task(Task::Files { dir, files }) => self.read_files(&mut worker, &dir, files),
             };
@@ -140,8 +148,8 @@ impl Walk<'_> {
             if queue.root.is_some() || self.is_stopped() {
                 return None;
             }
-            if let Some(chunk) = queue.chunks.pop() {
-                return Some(Job::Chunk(chunk));
+            if !queue.chunks.is_empty() {
+                return Some(Job::Chunks(queue.take_chunks(LANES)));
             }
             if let Some(task) = queue.tasks.pop() {
                 return Some(Job::Task(task));
@@ -197,7 +205,7 @@ impl Walk<'_> {
 }
 
 enum Job {
-    Chunk(Chunk),
+    Chunks(Vec<Chunk>),
     Task(Task),
 }
 

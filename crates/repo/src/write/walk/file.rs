@@ -7,6 +7,7 @@ use super::{FileTask, Walk, Worker};
 use crate::blob::{BlobHandle, BlobKind};
 use crate::chunk::{Chunker, ChunkerKind, Lines, Pages, ZERO_CHUNK_BYTES};
 use crate::compress::Compressor;
+use crate::hash::{self, LANES};
 use crate::id::Id;
 use crate::tree::Node;
 use recoup_core::entry::{Chunking, Entry, EntryKind, FileBody, FileReader};
@@ -242,13 +243,39 @@ impl Walk<'_> {
                 return Ok(());
             }
         }
-        let id = self.order.pipe.store(zstd, BlobKind::Data, bytes)?;
-        lock(&pieces.0).ids[nr] = Some(id);
+        // Too small to be shared, it is too small to be hashed beside others as well.
+        let beside = if bytes.len() >= shared_min { self.queue().take_chunks(LANES - 1) } else { Vec::new() };
+        let id = self.store_together(zstd, Some(bytes), beside)?;
+        lock(&pieces.0).ids[nr] = id;
         Ok(())
     }
 
-    pub(super) fn store_chunk(&self, zstd: &mut Compressor, mut chunk: Chunk) -> Result<(), Stop> {
-        let id = self.order.pipe.store(zstd, BlobKind::Data, &chunk.bytes)?;
+    /// Stores a piece of the file under way, if there is one, and others that wait. They are hashed at once; gives
+    /// the id of the first.
+    pub(super) fn store_together(
+        &self,
+        zstd: &mut Compressor,
+        own: Option<&[u8]>,
+        chunks: Vec<Chunk>,
+    ) -> Result<Option<Id>, Stop> {
+        if self.is_stopped() {
+            return Err(Stop);
+        }
+        let all: Vec<&[u8]> = own.into_iter().chain(chunks.iter().map(|chunk| &*chunk.bytes)).collect();
+        let mut ids = hash::ids(&all).into_iter();
+        let pipe = &self.order.pipe;
+        let own = match own.zip(own.and_then(|_| ids.next())) {
+            Some((bytes, id)) => Some(pipe.store_named(zstd, BlobHandle::data(id), bytes)?),
+            None => None,
+        };
+        for (chunk, id) in chunks.into_iter().zip(ids) {
+            pipe.store_named(zstd, BlobHandle::data(id), &chunk.bytes)?;
+            self.note_stored(chunk, id);
+        }
+        Ok(own)
+    }
+
+    fn note_stored(&self, mut chunk: Chunk, id: Id) {
         chunk.bytes.clear();
         self.queue().spare.push(std::mem::take(&mut chunk.bytes));
         let last = {
@@ -262,7 +289,6 @@ impl Walk<'_> {
             let _queue = self.queue();
             self.wake.notify_all();
         }
-        Ok(())
     }
 
     /// Waits for pieces that other threads store, and helps meanwhile.
@@ -277,11 +303,12 @@ impl Walk<'_> {
                 return Ok(state.ids.iter().copied().flatten().collect());
             }
             drop(state);
-            if let Some(chunk) = queue.chunks.pop() {
-                drop(queue);
-                self.store_chunk(zstd, chunk)?;
-            } else {
+            if queue.chunks.is_empty() {
                 drop(self.wait(queue));
+            } else {
+                let chunks = queue.take_chunks(LANES);
+                drop(queue);
+                self.store_together(zstd, None, chunks)?;
             }
         }
     }
