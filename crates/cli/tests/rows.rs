@@ -148,6 +148,7 @@ fn trap_14_an_incomplete_backup_says_so_to_programs_in_every_way() {
         "{partial}"
     );
     let errors = partial["errors"].as_array().unwrap();
+    assert_eq!(errors[0]["path"], "missing");
     assert!(errors.len() == 1 && errors[0]["error"].as_str().unwrap().contains("missing"), "{partial}");
     let id = partial["snapshot"].as_str().expect("it is kept");
     world.repo(["restore", id, "--target", "out"]).expect_code(0);

@@ -16,7 +16,7 @@ pub struct Roots {
     top: Node,
     walk: Walk,
     paths: Vec<PathBuf>,
-    missing: Vec<Error>,
+    missing: Vec<(PathBuf, Error)>,
     findings: Vec<Finding>,
 }
 
@@ -54,16 +54,17 @@ impl Roots {
             let target = target.as_ref();
             match std::fs::symlink_metadata(target) {
                 Ok(meta) => roots.accept(target, meta.is_symlink(), &mut seen)?,
-                Err(e) => roots.missing.push(missing(
-                    target,
-                    rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::IO),
-                )),
+                Err(e) => {
+                    let errno = rustix::io::Errno::from_io_error(&e).unwrap_or(rustix::io::Errno::IO);
+                    roots.missing.push((target.to_owned(), missing(target, errno)));
+                }
             }
         }
         if seen.is_empty() {
-            return Err(roots.missing.pop().unwrap_or_else(|| {
-                Error::new(Kind::Config, "back up: no file or directory was named").code("E0521")
-            }));
+            return Err(match roots.missing.pop() {
+                Some((_, error)) => error,
+                None => Error::new(Kind::Config, "back up: no file or directory was named").code("E0521"),
+            });
         }
         unroll(&roots.walk, &mut roots.top)?;
         Ok(roots)
@@ -74,8 +75,8 @@ impl Roots {
         &self.paths
     }
 
-    /// The targets that do not exist.
-    pub fn missing(&self) -> &[Error] {
+    /// The targets that do not exist, as they were named.
+    pub fn missing(&self) -> &[(PathBuf, Error)] {
         &self.missing
     }
 

@@ -153,7 +153,7 @@ fn what_does_not_exist_is_named_and_the_rest_is_read() {
     sh(dir.path(), "echo x > here");
     let targets = [dir.path().join("here"), dir.path().join("gone")];
     let roots = Roots::new(&targets, Options::default()).unwrap();
-    assert_eq!(roots.missing()[0].stable_code(), Some("E0521"));
+    assert_eq!(roots.missing()[0].1.stable_code(), Some("E0521"));
     assert_eq!(roots.paths(), [dir.path().join("here")]);
     assert!(Roots::new(&targets[1..], Options::default()).is_err());
 }

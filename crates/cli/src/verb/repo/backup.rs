@@ -12,6 +12,7 @@ use recoup_core::Result;
 use recoup_core::entry::PathProblem;
 use recoup_core::env::Env;
 use recoup_core::event::{Finding, Outcome, Severity};
+use recoup_core::name::escape;
 use recoup_core::retention::GroupBy;
 use recoup_core::units::{ByteSize, Span};
 use recoup_repo::chunk::ChunkerKind;
@@ -24,7 +25,7 @@ use recoup_sources::files::roots::Roots;
 use recoup_sources::files::walk::{Databases, Notes, Options as WalkOptions};
 use serde_json::{Value, json};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Exit code of restic for a snapshot that lacks what could not be read.
 const INCOMPLETE: u8 = 3;
@@ -152,8 +153,12 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         .iter()
         .map(|p| String::from_utf8_lossy(p.as_os_str().as_bytes()).into_owned())
         .collect();
-    let missing: Vec<Value> =
-        roots.missing().iter().map(|e| json!({"path": "", "error": e.to_string()})).collect();
+    let named = |path: &Path| escape(path.as_os_str().as_bytes());
+    let missing: Vec<Value> = roots
+        .missing()
+        .iter()
+        .map(|(path, error)| json!({"path": named(path), "error": error.to_string()}))
+        .collect();
 
     let repository = open.repository(context).await?;
     let mut snapshot = Snapshot::new(&context.env, Id::of(b""), paths);
