@@ -1,7 +1,7 @@
 //! A tree, or a part of it, back onto a target.
 //!
 //! The tree is walked twice: once to add up what will be written, so that a limit can say no before the
-//! first byte (fault row 145), and once to write it. Files are written in batches of [`FILES_MAX`]; in a
+//! first byte (fault row 145), and once to write it. Files are written in batches of a few hundred; in a
 //! batch every pack is read in order, each byte once, and every blob is hashed before it is written.
 //! Memory is bounded by the batch and by a few reads of 16 MiB.
 

@@ -19,11 +19,11 @@ use recoup_core::{Error, Kind, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What [`super::restore`] would do with the same options, as its report. `target` is `None` if there is nothing
+/// What [`super::restore()`] would do with the same options, as its report. `target` is `None` if there is nothing
 /// yet where it would go. `seen` is told of every file and link, and what would happen to it.
 ///
 /// # Errors
-/// As [`super::restore`].
+/// As [`super::restore()`].
 pub async fn survey(
     repo: &Repository,
     tree: Id,

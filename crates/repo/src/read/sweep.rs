@@ -26,7 +26,7 @@ pub(super) struct Doomed {
     within: Option<usize>,
 }
 
-/// Deletes what `tree` does not have, after [`super::restore`] gave `report` with the same options.
+/// Deletes what `tree` does not have, after [`super::restore()`] gave `report` with the same options.
 ///
 /// # Errors
 /// `Kind::Refused`, E0484, before anything is deleted, if the restore did not come to its end without errors, or
