@@ -185,6 +185,9 @@ fn a_dry_run_says_what_would_be_and_writes_nothing() {
     let text =
         world.repo(["restore", "latest:live", "--target", "fresh/er", "--dry-run"]).expect_code(0).stdout;
     assert!(text.contains("would restore 6 files") && text.contains("nothing was written"), "{text}");
+    // What a restore would refuse, a dry run refuses.
+    let refused = restore(&world, &["--dry-run", "--max-restore-bytes", "1 KiB"]);
+    assert!(refused.code != 0 && refused.stderr.contains("E0435"), "{}", refused.stderr);
     assert!(!world.path("fresh").exists());
 }
 

@@ -56,6 +56,28 @@ pub async fn restore(
     options: &RestoreOptions,
     target: Arc<dyn Target>,
 ) -> Result<RestoreReport> {
+    let (index, start, total) = begin(repo, tree, options).await?;
+    let progress = Arc::new(Progress::new(repo, "restore", &options.address, total));
+    let mut run = Run::new(repo, index, target, options.keep_damaged, progress);
+    match start {
+        Start::Leaf(node) => {
+            let path: TreePath = std::iter::once(node.name().clone()).collect();
+            run.batch(vec![Step::Leaf(path, *node)]).await?;
+        }
+        Start::Dir(tree) => run.all(tree, options).await?,
+    }
+    Ok(run.end())
+}
+
+/// What is to be restored and how much it is, unless it must not be: a dry run and a restore say no to the same.
+///
+/// # Errors
+/// As [`restore()`], before the first byte.
+pub(super) async fn begin(
+    repo: &Repository,
+    tree: Id,
+    options: &RestoreOptions,
+) -> Result<(Arc<Index>, Start, Total)> {
     let index = repo.index().await?;
     let start = start(repo, tree, &options.subpath).await?;
     let total = match &start {
@@ -67,16 +89,7 @@ pub async fn restore(
         return Err(Error::new(Kind::Refused, text).code("E0435").effect("nothing was written"));
     }
     refuse_to_clear(options, &start, &total)?;
-    let progress = Arc::new(Progress::new(repo, "restore", &options.address, total));
-    let mut run = Run::new(repo, index, target, options.keep_damaged, progress);
-    match start {
-        Start::Leaf(node) => {
-            let path: TreePath = std::iter::once(node.name().clone()).collect();
-            run.batch(vec![Step::Leaf(path, *node)]).await?;
-        }
-        Start::Dir(tree) => run.all(tree, options).await?,
-    }
-    Ok(run.end())
+    Ok((index, start, total))
 }
 
 pub(super) enum Start {
@@ -127,7 +140,7 @@ pub(super) fn content_bytes(repo: &Repository, index: &Index, node: &Node) -> u6
 }
 
 /// An empty selection would be the order to delete everything; a wrong pattern gives one easily.
-pub(super) fn refuse_to_clear(options: &RestoreOptions, start: &Start, total: &Total) -> Result<()> {
+fn refuse_to_clear(options: &RestoreOptions, start: &Start, total: &Total) -> Result<()> {
     let why = match start {
         _ if !options.delete => return Ok(()),
         Start::Leaf(_) => "delete beside a single file",

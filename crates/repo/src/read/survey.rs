@@ -3,9 +3,8 @@
 use super::delta::{How, compare, is_whole};
 use super::links::{Link, Links};
 use super::pieces::{Layout, lay_out};
-use super::progress::Total;
 use super::report::{RestoreReport, damage_ranges};
-use super::restore::{RestoreOptions, Start, add_up, content_bytes, refuse_to_clear, start};
+use super::restore::{RestoreOptions, Start, begin};
 use super::select::{Selected, Step};
 use super::sweep;
 use super::write::blocking;
@@ -31,13 +30,7 @@ pub async fn survey(
     target: Option<Arc<dyn Target>>,
     seen: &mut dyn FnMut(&TreePath, &'static str),
 ) -> Result<RestoreReport> {
-    let index = repo.index().await?;
-    let start = start(repo, tree, &options.subpath).await?;
-    let total = match &start {
-        Start::Dir(tree) => add_up(repo, &index, *tree, options).await?,
-        Start::Leaf(node) => Total { bytes: content_bytes(repo, &index, node), items: 1 },
-    };
-    refuse_to_clear(options, &start, &total)?;
+    let (index, start, _) = begin(repo, tree, options).await?;
     let mut survey = Survey {
         repo,
         index,
