@@ -21,7 +21,7 @@ use recoup_core::name::{NodeName, TreePath, escape};
 use recoup_core::plan::Heads;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
-use recoup_repo::write::{WriteOptions, Writer};
+use recoup_repo::write::{Earlier, Parent, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
 use recoup_sources::{CaptureContext, Facts, Position, TreeCounts};
 use serde::Serialize;
@@ -267,8 +267,9 @@ impl<'a> BackupRun<'a> {
         let previous: Option<&Facts> = last.map(|s| &s.facts);
         let context = CaptureContext { env, address, scratch: &scratch, previous };
         let capture = source.capture(&context).await.map_err(SourceOrStore::Source)?;
-        let parent = last.map(|s| s.tree);
-        let stored = self.writer.tree(capture.folder, parent, address).await.map_err(SourceOrStore::Store)?;
+        let earlier = self.earlier(name, address);
+        let stored =
+            self.writer.tree(capture.folder, earlier, address).await.map_err(SourceOrStore::Store)?;
         let errors = stored.errors.len() as u64;
         for problem in stored.errors.iter().take(ERRORS_SHOWN_MAX.saturating_sub(self.errors.len())) {
             let path = format!("{address}/{}", problem.path);
@@ -318,6 +319,19 @@ impl<'a> BackupRun<'a> {
         };
         let (bytes_added, bytes_stored) = (stored.bytes_added, stored.bytes_stored);
         Ok(Captured { record, root: capture.root, proof: said, bytes_added, bytes_stored })
+    }
+
+    /// What is known of a source: its newest point, and what a run left that did not come to its end.
+    fn earlier(&self, name: &str, address: &str) -> Earlier {
+        let mut points = self.previous.points.iter().rev();
+        let parent = points.find_map(|point| {
+            let (id, source) = (point.snapshots.get(name)?, point.document.source(name)?);
+            Some(Parent { id: *id, time: point.document.time, tree: source.tree })
+        });
+        // It is replaced by its tree or by nothing.
+        let none = Id::of(b"");
+        let new = Snapshot::new(self.session.env(), none, vec![format!("/{address}")]);
+        Earlier::of(&new, parent, &self.previous.partials)
     }
 
     /// Writes the document into the tree of every source, makes everything durable, then the snapshots,

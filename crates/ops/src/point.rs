@@ -189,6 +189,8 @@ pub fn name(application: &str, time: Timestamp) -> String {
 pub struct Listing {
     /// Restorable points, oldest first.
     pub points: Vec<Point>,
+    /// What runs left that did not come to their end.
+    pub partials: Vec<(Id, Snapshot)>,
     /// What did not count, and why.
     pub findings: Vec<Finding>,
 }
@@ -230,6 +232,10 @@ pub async fn list(repo: &Repository, application: &str, cache: &mut dyn Document
     }
     let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     for (id, snapshot) in found.snapshots {
+        if snapshot.is_partial() {
+            listing.partials.push((id, snapshot));
+            continue;
+        }
         match belongs(repo, application, id, &snapshot, cache).await {
             Ok(Some((point, source))) => {
                 let group = groups.entry(point).or_default();

@@ -32,18 +32,28 @@ pub async fn replicate(session: &Session, repo: &Repository, place: &Place) -> R
     durable::create_dir_all(&place.path, 0o700).map_err(early)?;
     let to = session.store(place);
     let guard = repo.lock(LockMode::Shared).await.map_err(early)?;
-    let done = copy_all(&**repo.store(), &*to).await;
+    let done = match partial(repo).await {
+        Ok(leave) => copy_all(&**repo.store(), &*to, &leave).await,
+        Err(error) => Err((error, 0)),
+    };
     guard.release().await.map_err(early)?;
     done.map_err(|(e, missing)| (e.with("location", &place.name), missing))
 }
 
-async fn copy_all(from: &dyn Store, to: &dyn Store) -> Result<Lag, (Error, u64)> {
+/// What a run that did not come to its end left: it stays where the next run looks for it.
+async fn partial(repo: &Repository) -> Result<BTreeSet<String>> {
+    let all = repo.snapshots().await?.snapshots;
+    Ok(all.iter().filter(|(_, snapshot)| snapshot.is_partial()).map(|(id, _)| id.to_string()).collect())
+}
+
+async fn copy_all(from: &dyn Store, to: &dyn Store, leave: &BTreeSet<String>) -> Result<Lag, (Error, u64)> {
     let ours = same_repository(from, to).await.map_err(|e| (e, 0))?;
     let mut missing: Vec<(ObjectKind, Key)> = Vec::new();
     for kind in ORDER {
         let theirs: BTreeSet<(Key, u64)> = sizes(to, kind).await.map_err(|e| (e, 0))?;
         let ours = sizes(from, kind).await.map_err(|e| (e, 0))?;
-        missing.extend(ours.into_iter().filter(|o| !theirs.contains(o)).map(|(key, _)| (kind, key)));
+        let wanted = ours.into_iter().filter(|o| !theirs.contains(o) && !leave.contains(o.0.file_name()));
+        missing.extend(wanted.map(|(key, _)| (kind, key)));
     }
     let total = missing.len() as u64;
     let keys = missing.iter().take_while(|(kind, _)| *kind == ObjectKind::Key).count();

@@ -7,6 +7,7 @@ use crate::locks::LockMode;
 use crate::problem::Problem;
 use crate::repository::{Repository, SnapshotFilter, SnapshotList};
 use crate::snapshot::Snapshot;
+use crate::write::Story;
 use jiff::tz::{Offset, TimeZone};
 use recoup_core::retention::{self, Candidate, GroupBy, Plan, Policy};
 use recoup_core::{Error, Kind, Result};
@@ -34,6 +35,8 @@ pub struct ByPolicy {
     pub plan: Plan,
     /// What was done about it.
     pub done: Forgotten,
+    /// Partial snapshots among those that went: a complete one has come since.
+    pub partial: Vec<Id>,
     /// Snapshots that cannot be read; they were left alone.
     pub problems: Vec<Problem>,
 }
@@ -75,7 +78,8 @@ pub fn refuse_protected(id: &Id, snapshot: &Snapshot, policy: &Policy) -> Result
         .effect("no snapshot was forgotten"))
 }
 
-/// Forgets what `policy` does not keep of the snapshots that `filter` means.
+/// Forgets what `policy` does not keep of the snapshots that `filter` means. A partial snapshot never stands for
+/// an hour or a day: it stays until a complete one of the same host and paths was made after it.
 ///
 /// # Errors
 /// `Kind::Refused`, E0461, if it would keep nothing of some group, and E0475 if a snapshot is dated in the
@@ -98,7 +102,8 @@ pub async fn by_policy(
 
 /// The snapshots of `list` that `filter` means, as the planner wants them.
 pub fn candidates(list: &SnapshotList, filter: &SnapshotFilter) -> Vec<Candidate> {
-    let meant = list.snapshots.iter().filter(|(_, snapshot)| filter.matches(snapshot));
+    let is_meant = |snapshot: &Snapshot| filter.matches(snapshot) && !snapshot.is_partial();
+    let meant = list.snapshots.iter().filter(|(_, snapshot)| is_meant(snapshot));
     meant
         .map(|(id, snapshot)| {
             let offset = Offset::from_seconds(snapshot.time.offset_seconds).unwrap_or(Offset::UTC);
@@ -125,9 +130,25 @@ async fn apply(
     let candidates = candidates(&list, filter);
     refuse_the_future(&candidates, &now)?;
     let plan = retention::plan(&candidates, policy, by, &now)?;
+    let partial = superseded(&list, filter, policy.is_empty());
     let ids: Vec<Id> = plan.remove().map(str::parse).collect::<Result<_>>()?;
-    let done = remove(repository, &ids, dry_run).await?;
-    Ok(ByPolicy { plan, done, problems: list.problems })
+    let done = remove(repository, &[ids, partial.clone()].concat(), dry_run).await?;
+    Ok(ByPolicy { plan, done, partial, problems: list.problems })
+}
+
+/// The partial snapshots that `filter` means and that no run will go on from; all that it means if nothing is to
+/// be kept.
+fn superseded(list: &SnapshotList, filter: &SnapshotFilter, is_all: bool) -> Vec<Id> {
+    let follows = |partial: &Snapshot, other: &Snapshot| {
+        let at = Story::of(partial).map_or(partial.time.at, |story| story.at);
+        !other.is_partial()
+            && (&other.hostname, &other.paths) == (&partial.hostname, &partial.paths)
+            && other.time.at > at
+    };
+    let all = &list.snapshots;
+    let partial = all.iter().filter(|(_, snapshot)| snapshot.is_partial() && filter.matches(snapshot));
+    let gone = partial.filter(|(_, partial)| is_all || all.iter().any(|(_, other)| follows(partial, other)));
+    gone.map(|(id, _)| *id).collect()
 }
 
 /// A snapshot from the future pushes good ones out of the policy. Either a clock is wrong, and then nobody

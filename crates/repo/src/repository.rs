@@ -264,15 +264,20 @@ impl Repository {
         *self.0.index.lock().await = None;
     }
 
-    /// Finds `latest` among those that `filter` means, or the one whose id starts with `wanted`; then
+    /// Finds `latest`, the newest complete one of those that `filter` means, or the one whose id starts with `wanted`; then
     /// `filter` does not matter, as with restic.
     ///
     /// # Errors
     /// `Kind::NotFound`, E0464, if there is none; `Kind::Config`, E0464, if there are several.
     pub async fn find_snapshot(&self, wanted: &str, filter: &SnapshotFilter) -> Result<(Id, Snapshot)> {
         if wanted == "latest" {
-            let matching = self.snapshots().await?.snapshots.into_iter().rfind(|(_, s)| filter.matches(s));
-            return matching.ok_or_else(|| no_snapshot(Kind::NotFound, wanted, "no snapshot matches"));
+            let matching = self.snapshots().await?.snapshots.into_iter().filter(|(_, s)| filter.matches(s));
+            let (partial, complete): (Vec<_>, Vec<_>) = matching.partition(|(_, s)| s.is_partial());
+            let why = match partial.len() {
+                0 => "no snapshot matches",
+                _ => "only partial snapshots match, of backups that did not come to their end",
+            };
+            return complete.into_iter().next_back().ok_or_else(|| no_snapshot(Kind::NotFound, wanted, why));
         }
         if wanted.is_empty() || !wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(no_snapshot(Kind::NotFound, wanted, "it is neither \"latest\" nor an id"));

@@ -7,6 +7,9 @@ use recoup_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// The tag of a snapshot that a backup leaves while it is under way (see [`crate::partial`]).
+pub const PARTIAL_TAG: &str = "recoup-partial";
+
 /// A snapshot. The fields stand in restic's order; unknown ones are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -85,6 +88,11 @@ impl Snapshot {
             recoup: None,
             other: Map::new(),
         }
+    }
+
+    /// Whether the backup that wrote it had not come to its end: it holds a part of what there was.
+    pub fn is_partial(&self) -> bool {
+        self.tags.iter().any(|tag| tag == PARTIAL_TAG)
     }
 
     /// The JSON, to go through [`crate::unpacked`].

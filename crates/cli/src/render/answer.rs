@@ -71,6 +71,12 @@ impl Answer {
         self
     }
 
+    /// Adds one more.
+    pub(crate) fn finding(mut self, finding: Option<Finding>) -> Self {
+        self.findings.extend(finding);
+        self
+    }
+
     /// Sets another exit code than the outcome's.
     pub(crate) fn code(mut self, code: u8) -> Self {
         self.code = code;

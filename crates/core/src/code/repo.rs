@@ -333,6 +333,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Nothing, unless it happens often: then find out what kills the backups.",
     },
     Code {
+        code: "W0468",
+        title: "the backup cannot keep what it has so far",
+        meaning: "The partial snapshot that a long run writes now and then could not be written.",
+        effect: "The backup goes on. If it is stopped, the next one reads again what this one has read.",
+        next: "Nothing is needed if the run comes to its end.",
+    },
+    Code {
         code: "E0469",
         title: "no key file can be used",
         meaning: "Every file in `keys/` is damaged, missing, or costs more than is allowed to open.",
@@ -408,6 +415,13 @@ pub(super) const CODES: &[Code] = &[
         meaning: "A snapshot was to be forgotten by its id, and has tags that the same call protects.",
         effect: "No snapshot was forgotten.",
         next: "Leave out `--protect-tag` if the snapshot is meant to go.",
+    },
+    Code {
+        code: "W0479",
+        title: "the snapshot is a partial one",
+        meaning: "A backup that had not come to its end left it: it holds what was stored until then and lacks the rest.",
+        effect: "What was asked for was done with what is there. Files that are missing may exist in a complete snapshot.",
+        next: "Run the backup again: it goes on from there and writes a complete snapshot.",
     },
     Code {
         code: "E0496",

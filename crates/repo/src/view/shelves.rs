@@ -29,7 +29,8 @@ pub(super) enum Item {
 }
 
 impl Shelf {
-    /// Puts `snapshots`, oldest first, onto the four shelves.
+    /// Puts `snapshots`, oldest first, onto the four shelves. A partial one is found by its id alone, so that
+    /// nobody takes it for the state of a day.
     pub(super) fn of(snapshots: &[(Id, Snapshot)]) -> Self {
         let mut root = Shelf::default();
         for top in ["ids", "snapshots", "hosts", "tags"] {
@@ -38,6 +39,10 @@ impl Shelf {
         for (id, snapshot) in snapshots {
             let time = seconds(&snapshot.time);
             let item = Item::Snapshot { tree: snapshot.tree, time: snapshot.time.at };
+            if snapshot.is_partial() {
+                root.shelf(b"ids").put(id.short().as_bytes(), item);
+                continue;
+            }
             root.shelf(b"ids").put(id.short().as_bytes(), item.clone());
             root.shelf(b"snapshots").put_dated(&time, item.clone());
             root.shelf(b"hosts").shelf(snapshot.hostname.as_bytes()).put_dated(&time, item.clone());

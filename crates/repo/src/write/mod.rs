@@ -12,6 +12,7 @@
 //! | `seen` | which blobs need not be stored |
 //! | `packer` | blobs into packs, read back before they count |
 //! | `run` | packs into the store, then the index |
+//! | `partial` | what a run that does not come to its end leaves for the next |
 //! | `graft` | small files and folders added to a tree |
 //! | `stream` | a stream as one file |
 //! | `transfer` | blobs of another repository |
@@ -26,17 +27,20 @@ mod seen;
 mod pipe;
 
 mod graft;
+mod partial;
 mod stream;
 mod transfer;
 mod walk;
 
+pub use partial::{Earlier, Parent, Story};
 pub use report::TreeReport;
 
 use self::budget::Budget;
+use self::partial::Partial;
 use self::pipe::Pipe;
 use self::run::Run;
 use self::seen::Seen;
-use self::walk::{Order, walk};
+use self::walk::{Order, Root, walk};
 use crate::chunk::ChunkerKind;
 use crate::id::Id;
 use crate::layout::ObjectKind;
@@ -52,6 +56,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// As often as the index is written.
+const PARTIAL_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// How a run is done.
 #[derive(Clone, Debug)]
@@ -75,6 +82,9 @@ pub struct WriteOptions {
     /// Memory that the run may take at its worst, in bytes: fewer threads, fewer and smaller packs fit into
     /// less. What directories under way hold is not counted.
     pub memory_bytes_max: Option<u64>,
+    /// How often a run keeps what it has so far as a partial snapshot, where [`Writer::tree`] is told of one;
+    /// never if absent.
+    pub partial_every: Option<Duration>,
 }
 
 impl Default for WriteOptions {
@@ -89,6 +99,7 @@ impl Default for WriteOptions {
             threads: None,
             uploads: 2,
             memory_bytes_max: None,
+            partial_every: Some(PARTIAL_EVERY),
         }
     }
 }
@@ -123,6 +134,8 @@ pub struct Writer {
     budget: Budget,
     /// Roots of this run; they may not be readable in the repository yet.
     roots: HashMap<Id, Tree>,
+    /// Partial snapshots that a complete one will replace.
+    partials: Vec<Partial>,
 }
 
 impl Writer {
@@ -153,11 +166,11 @@ impl Writer {
         }
         let pipe = Arc::new(Pipe::new(run, Seen::new(index), sender, options.dry_run, budget.pack_bytes));
         let repository = repository.clone();
-        Ok(Writer { repository, pipe, lock, options, budget, roots: HashMap::new() })
+        Ok(Writer { repository, pipe, lock, options, budget, roots: HashMap::new(), partials: Vec::new() })
     }
 
-    /// Stores `folder`. Files that have not changed since `parent`, the tree of an earlier snapshot at the
-    /// same place, are not read. `address` names the tree in progress events.
+    /// Stores `folder`. Files that have not changed since `earlier` snapshots of the same place are not read.
+    /// `address` names the tree in progress events.
     ///
     /// # Errors
     /// Trouble with the repository, after which the run is over, or a folder that cannot be listed at
@@ -165,16 +178,17 @@ impl Writer {
     pub async fn tree(
         &mut self,
         folder: Box<dyn Folder>,
-        parent: Option<Id>,
+        earlier: impl Into<Earlier>,
         address: &str,
     ) -> Result<TreeReport> {
         self.pipe.run.check()?;
         let before = self.added();
-        let order = Order {
+        let earlier = earlier.into();
+        let order = Arc::new(Order {
             pipe: Arc::clone(&self.pipe),
             repository: self.repository.clone(),
             runtime: tokio::runtime::Handle::current(),
-            parent,
+            earlier: earlier.trees(),
             address: address.to_owned(),
             with_atime: self.options.with_atime,
             ignore_ctime: self.options.ignore_ctime,
@@ -182,10 +196,15 @@ impl Writer {
             chunker: self.options.chunker,
             threads: self.budget.threads,
             waiting: self.budget.waiting,
-        };
+            root: Root::default(),
+        });
         // Whoever stops waiting stops the walk.
         let mut stopper = Stopper(Some(Arc::clone(&self.pipe.run)));
-        let walked = tokio::task::spawn_blocking(move || walk(&order, &*folder)).await;
+        let walking = {
+            let order = Arc::clone(&order);
+            tokio::task::spawn_blocking(move || walk(&order, &*folder))
+        };
+        let walked = self.keep_partials(earlier, &order, walking).await;
         stopper.0 = None;
         let walked = walked.map_err(|cause| {
             self.pipe.run.stop();
@@ -236,7 +255,9 @@ impl Writer {
         }
         self.flush().await?;
         self.lock.check()?;
-        self.pipe.run.save(ObjectKind::Snapshot, json).await
+        let id = self.pipe.run.save(ObjectKind::Snapshot, json).await?;
+        self.retire_partials(&snapshot.paths, u64::MAX).await;
+        Ok(id)
     }
 
     /// Ends the run and releases the lock. What was stored and is in no snapshot is used by later runs.

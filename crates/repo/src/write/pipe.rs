@@ -2,7 +2,7 @@
 //! completion on the thread that has the bytes.
 
 use super::packer::{self, Packer};
-use super::run::{Run, Stop};
+use super::run::{Handed, Mark, Run, Stop};
 use super::seen::Seen;
 use crate::blob::{BlobHandle, BlobKind};
 use crate::compress::Compressor;
@@ -12,8 +12,8 @@ use crate::id::Id;
 use crate::pack::{Pack, PackBuilder};
 use recoup_core::event::Event;
 use recoup_core::{Error, Result};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::mpsc;
 
 /// Stage name in progress events.
@@ -35,6 +35,13 @@ pub(super) struct Totals {
     progress_ms: AtomicU64,
 }
 
+impl Totals {
+    /// Entries that are done.
+    pub(super) fn items(&self) -> u64 {
+        self.items.load(Relaxed)
+    }
+}
+
 /// A blob in the form it comes in from another repository.
 pub(super) enum Form<'a> {
     /// Sealed with our key: it stays as it is.
@@ -43,13 +50,29 @@ pub(super) enum Form<'a> {
     Opened(&'a [u8]),
 }
 
+/// Leave to store blobs, and to say in one step what became of them.
+pub(super) struct Inside<'a> {
+    pipe: &'a Pipe,
+    _open: RwLockReadGuard<'a, ()>,
+}
+
+impl Inside<'_> {
+    /// As [`Pipe::store_named`].
+    pub(super) fn store(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8]) -> Result<Id, Stop> {
+        self.pipe.store_inside(zstd, blob, plain)
+    }
+}
+
 /// Where blobs go.
 pub(super) struct Pipe {
     pub(super) run: Arc<Run>,
     pub(super) seen: Seen,
     pub(super) totals: Totals,
     packer: Packer,
-    uploads: mpsc::Sender<Pack>,
+    /// Shared by who stores a blob, from the moment it is taken on until it lies in a pack; alone for who must
+    /// know that none is on its way there.
+    gate: RwLock<()>,
+    uploads: mpsc::Sender<Handed>,
     dry_run: bool,
 }
 
@@ -57,11 +80,12 @@ impl Pipe {
     pub(super) fn new(
         run: Arc<Run>,
         seen: Seen,
-        uploads: mpsc::Sender<Pack>,
+        uploads: mpsc::Sender<Handed>,
         dry_run: bool,
         pack_bytes: usize,
     ) -> Self {
-        Pipe { run, seen, totals: Totals::default(), packer: Packer::new(pack_bytes), uploads, dry_run }
+        let (totals, packer, gate) = (Totals::default(), Packer::new(pack_bytes), RwLock::default());
+        Pipe { run, seen, totals, packer, gate, uploads, dry_run }
     }
 
     /// Stores a blob if nobody has it; gives its id. Not for async threads.
@@ -79,6 +103,16 @@ impl Pipe {
         blob: BlobHandle,
         plain: &[u8],
     ) -> Result<Id, Stop> {
+        self.enter().store(zstd, blob, plain)
+    }
+
+    /// Keeps [`Pipe::pause`] waiting as long as the answer lives. Who is inside must not enter again.
+    pub(super) fn enter(&self) -> Inside<'_> {
+        Inside { pipe: self, _open: self.gate.read().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    /// As [`Pipe::store_named`], for who holds the gate.
+    fn store_inside(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8]) -> Result<Id, Stop> {
         let full = self.pack(zstd, blob, plain).map_err(|err| self.run.fail(err))?;
         self.hand_over(full)?;
         Ok(blob.id)
@@ -121,8 +155,22 @@ impl Pipe {
     fn hand_over(&self, full: Option<PackBuilder>) -> Result<(), Stop> {
         let Some(builder) = full else { return Ok(()) };
         let pack = self.finish(builder).map_err(|err| self.run.fail(err))?;
-        self.run.hand_over();
-        self.uploads.blocking_send(pack).map_err(|_| self.lost_uploads())
+        self.uploads.blocking_send(self.run.hand_over(pack)).map_err(|_| self.lost_uploads())
+    }
+
+    /// Lets `work` store trees while nobody is inside, then hands over what is in open packs. All
+    /// blobs that were taken on before are durable once the run has settled up to the mark. Not for async threads.
+    pub(super) fn pause<T>(
+        &self,
+        work: impl FnOnce(&mut dyn FnMut(&[u8]) -> Result<Id, Stop>) -> Result<T, Stop>,
+    ) -> Result<(T, Mark), Stop> {
+        let mut zstd = Compressor::new().map_err(|err| self.run.fail(err))?;
+        let alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let value = work(&mut |json| self.store_inside(&mut zstd, BlobHandle::tree(Id::of(json)), json))?;
+        let open = self.packer.drain().map_err(|err| self.run.fail(err))?;
+        drop(alone);
+        open.into_iter().try_for_each(|builder| self.hand_over(Some(builder)))?;
+        Ok((value, self.run.mark()))
     }
 
     fn count(&self, kind: BlobKind, plain_bytes: u64, stored_bytes: u64) {
@@ -170,13 +218,12 @@ impl Pipe {
             let finished = tokio::task::spawn_blocking(move || pipe.finish(builder)).await;
             let pack = finished.map_err(|cause| Error::bug("finish a pack").caused_by(cause)).flatten();
             let pack = pack.inspect_err(|_| self.run.stop())?;
-            self.run.hand_over();
-            if self.uploads.send(pack).await.is_err() {
+            if self.uploads.send(self.run.hand_over(pack)).await.is_err() {
                 self.lost_uploads();
                 break;
             }
         }
-        self.run.settle().await
+        self.run.settle(self.run.mark()).await
     }
 
     /// Counts what was looked at and tells about it now and then.

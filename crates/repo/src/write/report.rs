@@ -18,6 +18,8 @@ pub struct TreeReport {
     pub files_changed: u64,
     /// Files that were not read because the parent has them.
     pub files_unmodified: u64,
+    /// Of the new and changed files, those that were not read because a partial snapshot has them.
+    pub files_adopted: u64,
     /// Directories that the parent did not have.
     pub dirs_new: u64,
     /// Directories that differ from the parent's.
@@ -79,6 +81,7 @@ impl Shared {
             files_new: 0,
             files_changed: 0,
             files_unmodified: 0,
+            files_adopted: 0,
             dirs_new: 0,
             dirs_changed: 0,
             dirs_unmodified: 0,

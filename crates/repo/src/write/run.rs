@@ -9,6 +9,7 @@ use crate::locks::LockWatch;
 use crate::pack::Pack;
 use bytes::Bytes;
 use recoup_core::{Error, Result};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -31,8 +32,26 @@ pub(super) struct Run {
     /// An index file was written since somebody asked.
     is_index_new: AtomicBool,
     waiting: Mutex<Waiting>,
-    /// Packs handed over and not durable yet.
-    outstanding: watch::Sender<usize>,
+    /// Held by who writes index files, so that who waits for the index waits for all of it.
+    saving: tokio::sync::Mutex<()>,
+    outstanding: watch::Sender<Outstanding>,
+}
+
+/// Packs handed over and not durable yet, by their numbers.
+#[derive(Default)]
+struct Outstanding {
+    next: u64,
+    packs: BTreeSet<u64>,
+}
+
+/// A moment in the order in which packs were handed over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark(u64);
+
+/// A pack on its way, with its number in that order.
+pub(super) struct Handed {
+    pub(super) pack: Pack,
+    number: u64,
 }
 
 /// Durable packs that no index file lists yet.
@@ -55,7 +74,8 @@ impl Run {
             error: Mutex::new(None),
             is_index_new: AtomicBool::new(false),
             waiting: Mutex::new(Waiting { packs: unlisted, blobs, saved }),
-            outstanding: watch::channel(0).0,
+            saving: tokio::sync::Mutex::default(),
+            outstanding: watch::channel(Outstanding::default()).0,
         }
     }
 
@@ -87,16 +107,18 @@ impl Run {
 
     /// Takes packs from `packs` until there are no more. After a failure it goes on taking them, so that
     /// nobody waits for room.
-    pub(super) async fn upload_all(&self, packs: &tokio::sync::Mutex<mpsc::Receiver<Pack>>) {
+    pub(super) async fn upload_all(&self, packs: &tokio::sync::Mutex<mpsc::Receiver<Handed>>) {
         loop {
             let next = packs.lock().await.recv().await;
-            let Some(pack) = next else { return };
+            let Some(Handed { pack, number }) = next else { return };
             if !self.is_stopped()
                 && let Err(err) = self.upload(pack).await
             {
                 self.fail(err.effect("no snapshot was written; earlier ones are not touched"));
             }
-            self.outstanding.send_modify(|n| *n -= 1);
+            self.outstanding.send_modify(|outstanding| {
+                outstanding.packs.remove(&number);
+            });
         }
     }
 
@@ -104,19 +126,31 @@ impl Run {
     async fn upload(&self, pack: Pack) -> Result<()> {
         self.lock.check()?;
         put_new(&*self.documents.store, ObjectKind::Pack, &pack.id, Bytes::from(pack.bytes)).await?;
-        let full = {
-            let mut waiting = lock(&self.waiting);
-            let overflows = waiting.blobs + pack.entries.len() > BLOBS_MAX;
-            let overdue = self.documents.env.clock.monotonic().saturating_sub(waiting.saved) > INDEX_EVERY;
-            let full = (overflows || overdue).then(|| self.take(&mut waiting));
-            waiting.blobs += pack.entries.len();
-            waiting.packs.push(IndexPack { id: pack.id, blobs: pack.entries });
-            full
-        };
-        match full {
-            Some(packs) => self.save_index(packs).await,
-            None => Ok(()),
+        let more = pack.entries.len();
+        if self.is_index_due(more) {
+            let _saving = self.saving.lock().await;
+            // Another task may have written it meanwhile.
+            if self.is_index_due(more) {
+                self.save_waiting().await?;
+            }
         }
+        let mut waiting = lock(&self.waiting);
+        waiting.blobs += more;
+        waiting.packs.push(IndexPack { id: pack.id, blobs: pack.entries });
+        Ok(())
+    }
+
+    /// Whether the waiting packs are to be written before `more` blobs join them.
+    fn is_index_due(&self, more: usize) -> bool {
+        let waiting = lock(&self.waiting);
+        let overdue = || self.documents.env.clock.monotonic().saturating_sub(waiting.saved) > INDEX_EVERY;
+        waiting.blobs + more > BLOBS_MAX || overdue()
+    }
+
+    /// Writes the index of the waiting packs; the caller holds `saving`.
+    async fn save_waiting(&self) -> Result<()> {
+        let packs = self.take(&mut lock(&self.waiting));
+        self.save_index(packs).await
     }
 
     fn take(&self, waiting: &mut Waiting) -> Vec<IndexPack> {
@@ -143,18 +177,31 @@ impl Run {
         self.is_index_new.swap(false, Ordering::AcqRel)
     }
 
-    /// Counts a pack before it is handed over.
-    pub(super) fn hand_over(&self) {
-        self.outstanding.send_modify(|n| *n += 1);
+    /// Counts a pack that is about to be handed over.
+    pub(super) fn hand_over(&self, pack: Pack) -> Handed {
+        let mut number = 0;
+        self.outstanding.send_modify(|outstanding| {
+            number = outstanding.next;
+            outstanding.next += 1;
+            outstanding.packs.insert(number);
+        });
+        Handed { pack, number }
     }
 
-    /// Waits until every pack that was handed over is durable, then writes the index of them.
-    pub(super) async fn settle(&self) -> Result<()> {
+    /// Now: after every pack that was handed over so far.
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.outstanding.borrow().next)
+    }
+
+    /// Waits until every pack that was handed over before `mark` is durable, then writes the index of all that
+    /// are.
+    pub(super) async fn settle(&self, Mark(mark): Mark) -> Result<()> {
+        let is_settled = |outstanding: &Outstanding| outstanding.packs.first().is_none_or(|n| *n >= mark);
         // The sender lives as long as this value does, so that waiting cannot fail.
-        let _ = self.outstanding.subscribe().wait_for(|n| *n == 0).await;
+        let _ = self.outstanding.subscribe().wait_for(is_settled).await;
+        let _saving = self.saving.lock().await;
         self.check()?;
-        let packs = self.take(&mut lock(&self.waiting));
-        self.save_index(packs).await.inspect_err(|_| self.stop())
+        self.save_waiting().await.inspect_err(|_| self.stop())
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod dir;
 mod file;
+mod so_far;
 
 use self::dir::Dir;
 use self::file::Chunk;
@@ -19,7 +20,7 @@ use crate::tree::Tree;
 use recoup_core::entry::{Entry, FileBody, Folder, Listing, PathProblem};
 use recoup_core::name::NodeName;
 use recoup_core::{Error, Kind, Result};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle;
 
 /// What a walk is told.
@@ -27,8 +28,8 @@ pub(super) struct Order {
     pub(super) pipe: Arc<Pipe>,
     pub(super) repository: Repository,
     pub(super) runtime: Handle,
-    /// Tree of the parent snapshot at the same place.
-    pub(super) parent: Option<Id>,
+    /// Trees of earlier snapshots at the same place.
+    pub(super) earlier: Earlier<Option<Id>>,
     /// For progress events.
     pub(super) address: String,
     pub(super) with_atime: bool,
@@ -39,6 +40,38 @@ pub(super) struct Order {
     pub(super) threads: usize,
     /// Pieces that may wait for each thread; each is 8 MiB at most.
     pub(super) waiting: usize,
+    /// Set by the walk, for who wants to know how far it is.
+    pub(super) root: Root,
+}
+
+/// The root of the walk, as long as it is under way.
+#[derive(Default)]
+pub(super) struct Root(Mutex<Weak<Dir>>);
+
+impl Order {
+    /// An entry as it is stored: restic writes the time of the last change in place of the last access,
+    /// which would make every tree new.
+    fn stored(&self, mut entry: Entry) -> Entry {
+        if !self.with_atime {
+            entry.atime = entry.mtime;
+        }
+        entry
+    }
+}
+
+/// Something of the two snapshots that a walk looks back to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Earlier<T> {
+    /// The last complete one.
+    pub(super) parent: T,
+    /// What a run since then left that did not come to its end.
+    pub(super) partial: T,
+}
+
+impl<T> Earlier<T> {
+    fn map<'a, U>(&'a self, of: impl Fn(&'a T) -> U) -> Earlier<U> {
+        Earlier { parent: of(&self.parent), partial: of(&self.partial) }
+    }
 }
 
 /// One walk under way.
@@ -98,7 +131,9 @@ pub(super) fn walk(order: &Order, folder: &dyn Folder) -> Result<(TreeReport, Tr
     let root = Box::new(Once(Mutex::new(Some(folder.list()?))));
     let walk = Walk { order, report: Shared::new(), queue: Mutex::default(), wake: Condvar::new() };
     let workers: Vec<Worker> = (0..order.threads.max(1)).map(|_| walk.worker()).collect::<Result<_>>()?;
-    walk.push([Task::Folder { folder: root, dir: Arc::new(Dir::root(order.parent)) }]);
+    let dir = Arc::new(Dir::root(order.earlier));
+    *lock(&order.root.0) = Arc::downgrade(&dir);
+    walk.push([Task::Folder { folder: root, dir }]);
     std::thread::scope(|scope| {
         for worker in workers {
             scope.spawn(|| walk.work(worker));

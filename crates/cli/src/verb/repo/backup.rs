@@ -19,7 +19,7 @@ use recoup_repo::chunk::ChunkerKind;
 use recoup_repo::golang::time::GoTime;
 use recoup_repo::repository::Repository;
 use recoup_repo::repository::SnapshotFilter;
-use recoup_repo::write::{TreeReport, WriteOptions, Writer};
+use recoup_repo::write::{Earlier, Parent, TreeReport, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
 use recoup_sources::files::roots::Roots;
 use recoup_sources::files::walk::{Databases, Notes, Options as WalkOptions};
@@ -104,6 +104,10 @@ pub(crate) struct Arguments {
     /// Read and count, store nothing.
     #[arg(short = 'n', long)]
     pub(super) dry_run: bool,
+    /// Keep what is done so far as a partial snapshot this often, so that a run that is stopped costs the next one
+    /// no second reading; `0s` for never. The complete snapshot replaces it.
+    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    partial_every: Span,
     /// Where files are cut into pieces: `rabin` as restic does, `pages` for the files of databases, `lines` for
     /// dumps. It decides what a later backup stores again, and nothing else.
     #[arg(long, value_name = "CHUNKER", value_enum, default_value = "rabin")]
@@ -164,11 +168,14 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let mut snapshot = Snapshot::new(&context.env, Id::of(b""), paths);
     snapshot.excludes = arguments.exclude.exclude.clone();
     arguments.describe(&mut snapshot, &context.env)?;
-    let parent = arguments.parent(&repository, &snapshot).await?;
-    snapshot.parent = parent.as_ref().map(|(id, _)| *id);
+    let all = repository.snapshots().await?.snapshots;
+    let parent = arguments.parent(&repository, &snapshot, &all).await?;
+    snapshot.parent = parent.map(|parent| parent.id);
+    let parent_tree = parent.map(|parent| parent.tree);
+    let earlier = Earlier::of(&snapshot, parent, if arguments.force { &[] } else { &all });
+    let resumed = earlier.resumed();
     let mut writer = Writer::begin(&repository, arguments.write_options()).await?;
-    let parent_tree = parent.map(|(_, s)| s.tree);
-    let report = writer.tree(Box::new(roots), parent_tree, "repo").await?;
+    let report = writer.tree(Box::new(roots), earlier, "repo").await?;
     snapshot.tree = report.tree;
     let saved = if arguments.dry_run {
         Saved::DryRun
@@ -181,7 +188,8 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let seconds = context.env.clock.monotonic().saturating_sub(start).as_secs_f64();
     findings.extend(notes_as_findings(&walk.notes(), &report));
     let chunker = ChunkerKind::from(arguments.chunker);
-    Ok(answer(&report, saved, missing, findings, seconds).with(json!({ "chunker": chunker.name() })))
+    Ok(answer(&report, saved, missing, findings, seconds)
+        .with(json!({ "chunker": chunker.name(), "resumed": resumed })))
 }
 
 /// What became of the snapshot.
@@ -204,6 +212,7 @@ impl Arguments {
             lock_wait: self.retry_lock.0,
             threads: self.read_concurrency.map(usize::from),
             memory_bytes_max: self.max_memory.map(|size| size.0),
+            partial_every: Some(self.partial_every.0).filter(|every| !every.is_zero()),
             ..WriteOptions::default()
         }
     }
@@ -222,12 +231,19 @@ impl Arguments {
 
     /// The snapshot whose unchanged files need not be read: the one that was named, or the newest of the group
     /// that is not dated later.
-    async fn parent(&self, repository: &Repository, new: &Snapshot) -> Result<Option<(Id, Snapshot)>> {
+    async fn parent(
+        &self,
+        repository: &Repository,
+        new: &Snapshot,
+        all: &[(Id, Snapshot)],
+    ) -> Result<Option<Parent>> {
+        let as_parent = |(id, s): &(Id, Snapshot)| Parent { id: *id, time: s.time.at, tree: s.tree };
         if self.force {
             return Ok(None);
         }
         if let Some(wanted) = &self.parent {
-            return repository.find_snapshot(wanted, &SnapshotFilter::default()).await.map(Some);
+            let found = repository.find_snapshot(wanted, &SnapshotFilter::default()).await?;
+            return Ok(Some(as_parent(&found)));
         }
         let by = self.group_by;
         let same = |old: &Snapshot| {
@@ -235,8 +251,9 @@ impl Arguments {
                 && (!by.paths || sorted(&old.paths) == sorted(&new.paths))
                 && (!by.tags || sorted(&old.tags) == sorted(&new.tags))
                 && old.time.at <= new.time.at
+                && !old.is_partial()
         };
-        Ok(repository.snapshots().await?.snapshots.into_iter().rfind(|(_, old)| same(old)))
+        Ok(all.iter().rfind(|(_, old)| same(old)).map(as_parent))
     }
 }
 
@@ -290,6 +307,12 @@ fn answer(
         let (path, why) = (error["path"].as_str().unwrap_or(""), error["error"].as_str().unwrap_or(""));
         text.push_str(&format!("not backed up: {path} {why}\n"));
     }
+    if report.files_adopted > 0 {
+        let adopted = report.files_adopted;
+        text.push_str(&format!(
+            "went on where a run had been stopped: {adopted} files were not read again\n"
+        ));
+    }
     text.push_str(&format!(
         "files  {} new, {} changed, {} unmodified\nread   {}, added {} ({} in packs) in {seconds:.1} s\n",
         report.files_new,
@@ -313,7 +336,7 @@ fn answer(
     Answer::new("repo backup", outcome, text).code(code).findings(findings).with(json!({
         "snapshot": id, "tree": report.tree, "skipped": matches!(saved, Saved::Skipped),
         "files_new": report.files_new, "files_changed": report.files_changed,
-        "files_unmodified": report.files_unmodified,
+        "files_unmodified": report.files_unmodified, "files_adopted": report.files_adopted,
         "bytes_read": report.bytes_read, "bytes_added": report.bytes_added,
         "bytes_stored": report.bytes_stored, "seconds": seconds, "errors": errors,
     }))

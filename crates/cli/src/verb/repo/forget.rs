@@ -172,7 +172,9 @@ async fn forgotten(arguments: &Arguments, repository: &Repository) -> Result<Ans
     }
     let by = by_policy(repository, &filter, &policy, arguments.group_by, options).await?;
     let findings = by.problems.iter().map(finding).collect();
-    Ok(answer(&by.done, Some(&by.plan), arguments.dry_run).findings(findings))
+    Ok(answer(&by.done, Some(&by.plan), arguments.dry_run)
+        .with(json!({ "partial": by.partial }))
+        .findings(findings))
 }
 
 fn answer(done: &Forgotten, plan: Option<&Plan>, dry_run: bool) -> Answer {

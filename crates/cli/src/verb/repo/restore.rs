@@ -12,6 +12,7 @@ use crate::render::Answer;
 use answer::{Done, answer, planned};
 use clap::{Args, ValueEnum};
 use recoup_core::entry::Target;
+use recoup_core::event::{Finding, Severity};
 use recoup_core::name::{TreePath, escape};
 use recoup_core::units::ByteSize;
 use recoup_core::{Error, Kind, Result};
@@ -109,6 +110,11 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let repository = open.repository(context).await?;
     let lock = repository.lock(LockMode::Shared).await?;
     let (id, snapshot) = repository.find_snapshot(&wanted, &arguments.filter.to_filter()).await?;
+    if snapshot.is_partial() && arguments.delete {
+        lock.release().await?;
+        return Err(refuse_partial(&id));
+    }
+    let partial = snapshot.is_partial().then(|| partial_finding(&id));
     let options = RestoreOptions {
         include,
         exclude,
@@ -131,7 +137,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         };
         let report = survey(&repository, snapshot.tree, &options, target, &mut seen).await?;
         lock.release().await?;
-        return Ok(planned(&id.short(), &report, &steps, seconds()));
+        return Ok(planned(&id.short(), &report, &steps, seconds()).finding(partial));
     }
     let target = Arc::new(Beneath::open(&arguments.target, beneath)?);
     let (report, notes, not_deleted) =
@@ -139,7 +145,26 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     lock.release().await?;
     let done =
         Done { report: &report, notes: &notes, not_deleted: not_deleted.as_ref(), verify: arguments.verify };
-    Ok(answer(&id.short(), &done, seconds()))
+    Ok(answer(&id.short(), &done, seconds()).finding(partial))
+}
+
+/// What such a snapshot lacks says nothing about what should not be there.
+fn refuse_partial(id: &Id) -> Error {
+    Error::new(Kind::Refused, "delete what a partial snapshot does not have")
+        .with("snapshot", id.short())
+        .code("W0479")
+        .effect("nothing was written and nothing deleted")
+        .hint("restore without --delete, or run the backup again and restore the complete snapshot")
+}
+
+fn partial_finding(id: &Id) -> Finding {
+    Finding::new(
+        "W0479",
+        Severity::Warning,
+        format!("snapshot {}", id.short()),
+        "a backup that had not come to its end left it: what is not in it may exist",
+        "run the backup again, and restore the complete snapshot that it writes",
+    )
 }
 
 /// Restores, makes durable, reads back, and deletes last, if nothing was wrong until then.

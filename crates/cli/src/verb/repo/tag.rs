@@ -76,7 +76,8 @@ pub(super) async fn chosen(repository: &Repository, named: &[String], filter: &F
     let filter = filter.to_filter();
     if named.is_empty() {
         let all = repository.snapshots().await?.snapshots;
-        return Ok(all.into_iter().filter(|(_, s)| filter.matches(s)).map(|(id, _)| id).collect());
+        let meant = all.into_iter().filter(|(_, s)| filter.matches(s) && !s.is_partial());
+        return Ok(meant.map(|(id, _)| id).collect());
     }
     let mut ids = Vec::new();
     for wanted in named {

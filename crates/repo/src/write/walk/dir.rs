@@ -1,8 +1,9 @@
 //! One folder: listed, compared with the parent's, and stored when its last entry is done.
 
+use super::super::pipe::Inside;
 use super::super::run::{Stop, lock};
-use super::{FileTask, Task, Walk, Worker};
-use crate::blob::{BlobHandle, BlobKind};
+use super::{Earlier, FileTask, Task, Walk, Worker};
+use crate::blob::BlobHandle;
 use crate::chunk::ChunkerKind;
 use crate::id::Id;
 use crate::problem::Problem;
@@ -11,7 +12,7 @@ use recoup_core::entry::{Body, Entry, EntryKind, Folder, Item};
 use recoup_core::name::{NodeName, TreePath};
 use recoup_core::{Error, Kind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Files read by one task: enough that taking tasks costs nothing, few enough to share a large folder.
 const FILES_PER_TASK: usize = 64;
@@ -22,29 +23,52 @@ pub(super) struct Dir {
     /// The folder above and the place in it; `None` for the root.
     above: Option<(Arc<Dir>, usize)>,
     /// Its metadata; the root has none.
-    entry: Option<Entry>,
-    /// The parent snapshot's tree of this folder.
-    previous: Option<Id>,
-    /// What stands in it, from the listing until the folder is stored; `None` if it could not be read.
+    pub(super) entry: Option<Entry>,
+    /// What earlier snapshots have of this folder.
+    earlier: Earlier<Option<Id>>,
+    /// The parent's tree, from the listing until the folder is stored; `None` if it could not be read.
     before: Mutex<Option<Tree>>,
-    nodes: Mutex<Vec<Option<Node>>>,
+    /// One for each entry, from the listing until the folder is stored.
+    pub(super) slots: Mutex<Vec<Slot>>,
     /// Entries that are not done, and one for the listing.
     open: AtomicUsize,
 }
 
-impl Dir {
-    pub(super) fn root(previous: Option<Id>) -> Self {
-        Dir::new(None, None, previous)
+/// The place of one entry in its folder.
+pub(super) enum Slot {
+    /// Not done, or done and left out.
+    Empty,
+    Done(Node),
+    /// A folder under way.
+    Open(Weak<Dir>),
+}
+
+impl Slot {
+    fn done(node: Option<Node>) -> Self {
+        node.map_or(Slot::Empty, Slot::Done)
     }
 
-    fn new(above: Option<(Arc<Dir>, usize)>, entry: Option<Entry>, previous: Option<Id>) -> Self {
-        let (before, nodes, open) = (Mutex::default(), Mutex::default(), AtomicUsize::new(1));
-        Dir { above, entry, previous, before, nodes, open }
+    fn into_node(self) -> Option<Node> {
+        match self {
+            Slot::Done(node) => Some(node),
+            Slot::Empty | Slot::Open(_) => None,
+        }
+    }
+}
+
+impl Dir {
+    pub(super) fn root(earlier: Earlier<Option<Id>>) -> Self {
+        Dir::new(None, None, earlier)
+    }
+
+    fn new(above: Option<(Arc<Dir>, usize)>, entry: Option<Entry>, earlier: Earlier<Option<Id>>) -> Self {
+        let (before, slots, open) = (Mutex::default(), Mutex::default(), AtomicUsize::new(1));
+        Dir { above, entry, earlier, before, slots, open }
     }
 
     pub(super) fn put(&self, slot: usize, node: Option<Node>) {
-        if let Some(place) = lock(&self.nodes).get_mut(slot) {
-            *place = node;
+        if let Some(place) = lock(&self.slots).get_mut(slot) {
+            *place = Slot::done(node);
         }
     }
 
@@ -92,17 +116,17 @@ impl Walk<'_> {
             }
             same
         });
-        let previous = self.previous(dir);
+        let earlier = dir.earlier.map(|id| id.and_then(|id| self.read_earlier(dir, id)));
         dir.open.fetch_add(items.len(), Ordering::Relaxed);
         let mut left = Left::default();
-        let mut nodes = Vec::with_capacity(items.len());
+        let mut slots = Vec::with_capacity(items.len());
         for (slot, item) in items.into_iter().enumerate() {
-            let before = previous.as_ref().and_then(|tree| tree.find(&item.entry.name));
-            nodes.push(self.sort_out(dir, slot, item, before, &mut left));
+            let before = earlier.map(|tree| tree.as_ref()?.find(&item.entry.name));
+            slots.push(self.sort_out(dir, slot, item, before, &mut left));
         }
-        let done = nodes.len() - left.folders.len() - left.files.len();
-        *lock(&dir.nodes) = nodes;
-        *lock(&dir.before) = previous;
+        let done = slots.len() - left.folders.len() - left.files.len();
+        *lock(&dir.slots) = slots;
+        *lock(&dir.before) = earlier.parent;
         self.count(&left);
         // The last one first, so that the stack gives them in order.
         left.folders.reverse();
@@ -115,11 +139,15 @@ impl Walk<'_> {
     fn count(&self, left: &Left) {
         self.report.with(|report| {
             report.files_unmodified += left.unmodified;
-            report.bytes_total += left.unmodified_bytes;
+            report.files_new += left.adopted_new;
+            report.files_changed += left.adopted_changed;
+            report.files_adopted += left.adopted_new + left.adopted_changed;
+            report.bytes_total += left.bytes;
             report.sockets_skipped += left.sockets;
             report.others += left.others;
         });
-        self.progress(left.unmodified_bytes, left.unmodified + left.others);
+        let files = left.unmodified + left.adopted_new + left.adopted_changed;
+        self.progress(left.bytes, files + left.others);
     }
 
     /// A folder that cannot be listed is left out; the root is all there is, so that the run ends.
@@ -129,9 +157,8 @@ impl Walk<'_> {
         self.finish(worker, Arc::clone(above), 1)
     }
 
-    /// The parent's folder, if there is one. One that cannot be read costs time and nothing else.
-    fn previous(&self, dir: &Dir) -> Option<Tree> {
-        let id = dir.previous?;
+    /// The folder in an earlier snapshot. One that cannot be read costs time and nothing else.
+    fn read_earlier(&self, dir: &Dir, id: Id) -> Option<Tree> {
         let order = self.order;
         match order.runtime.block_on(order.repository.tree(&id)) {
             Ok(tree) => Some(tree),
@@ -157,22 +184,24 @@ impl Walk<'_> {
         dir: &Arc<Dir>,
         slot: usize,
         item: Item,
-        before: Option<&Node>,
+        before: Earlier<Option<&Node>>,
         left: &mut Left,
-    ) -> Option<Node> {
+    ) -> Slot {
         let Item { entry, body } = item;
         match (&entry.kind, body) {
             (EntryKind::Dir, Body::Folder(folder)) => {
-                let previous = before.and_then(|node| node.subtree);
-                let below = Dir::new(Some((Arc::clone(dir), slot)), Some(entry), previous);
-                left.folders.push(Task::Folder { folder, dir: Arc::new(below) });
+                let earlier = before.map(|node| node.and_then(|node| node.subtree));
+                let below = Arc::new(Dir::new(Some((Arc::clone(dir), slot)), Some(entry), earlier));
+                let open = Slot::Open(Arc::downgrade(&below));
+                left.folders.push(Task::Folder { folder, dir: below });
+                return open;
             }
             (EntryKind::File, Body::File(body)) => {
-                if let Some(content) = self.unchanged(dir, &entry, before) {
-                    left.unmodified += 1;
-                    left.unmodified_bytes += entry.size;
-                    return Some(Node::file(self.stored(entry), content));
+                if let Some(content) = self.known(dir, &entry, before, left) {
+                    left.bytes += entry.size;
+                    return Slot::Done(Node::file(self.stored(entry), content));
                 }
+                let before = before.parent;
                 let content = before.and_then(|node| node.content.as_ref());
                 let previous = match self.chunker_for(&*body) {
                     ChunkerKind::Pages => content.cloned().unwrap_or_default(),
@@ -187,13 +216,34 @@ impl Walk<'_> {
             }
             _ => {
                 left.others += 1;
-                return Some(Node::plain(self.stored(entry)));
+                return Slot::Done(Node::plain(self.stored(entry)));
             }
         }
-        None
+        Slot::Empty
     }
 
-    /// The parent's content of a file that has not changed: same size, times and inode, as restic
+    /// The content of a file that need not be read: it is as it was in the parent, or in the partial snapshot of
+    /// a run that did not come to its end.
+    fn known(
+        &self,
+        dir: &Dir,
+        entry: &Entry,
+        before: Earlier<Option<&Node>>,
+        left: &mut Left,
+    ) -> Option<Vec<Id>> {
+        if let Some(content) = self.unchanged(dir, entry, before.parent) {
+            left.unmodified += 1;
+            return Some(content);
+        }
+        let content = self.unchanged(dir, entry, before.partial)?;
+        match before.parent {
+            None => left.adopted_new += 1,
+            Some(_) => left.adopted_changed += 1,
+        }
+        Some(content)
+    }
+
+    /// The content that an earlier snapshot has of a file that has not changed: same size, times and inode, as restic
     /// decides, if none of them is to be ignored, and every piece of it is in the repository.
     fn unchanged(&self, dir: &Dir, entry: &Entry, before: Option<&Node>) -> Option<Vec<Id>> {
         let node = before.filter(|node| node.is_file())?;
@@ -216,30 +266,28 @@ impl Walk<'_> {
         None
     }
 
-    /// An entry as it is stored: restic writes the time of the last change in place of the last access,
-    /// which would make every tree new.
-    pub(super) fn stored(&self, mut entry: Entry) -> Entry {
-        if !self.order.with_atime {
-            entry.atime = entry.mtime;
-        }
-        entry
+    pub(super) fn stored(&self, entry: Entry) -> Entry {
+        self.order.stored(entry)
     }
 
     /// Counts `done` entries of `dir` as done; stores every folder that is complete with them, upwards.
     pub(super) fn finish(&self, worker: &mut Worker, mut dir: Arc<Dir>, mut done: usize) -> Result<(), Stop> {
         while dir.open.fetch_sub(done, Ordering::AcqRel) == done {
-            let nodes = std::mem::take(&mut *lock(&dir.nodes)).into_iter().flatten().collect();
+            // For who looks how far the walk is, a folder is under way or done, and nothing between.
+            let inside = self.order.pipe.enter();
+            let slots = std::mem::take(&mut *lock(&dir.slots));
+            let nodes = slots.into_iter().filter_map(Slot::into_node).collect();
             let tree = Tree::new(nodes);
             let id = match self.same_as_before(&dir, &tree) {
                 Some(id) => id,
-                None => self.store_tree(worker, &tree)?,
+                None => self.store_tree(&inside, worker, &tree)?,
             };
             let Some((above, slot)) = &dir.above else {
                 self.queue().root = Some((id, tree));
                 self.wake.notify_all();
                 return Ok(());
             };
-            self.count_dir(dir.previous, id);
+            self.count_dir(dir.earlier.parent, id);
             let node = dir.entry.clone().map(|entry| Node::dir(self.stored(entry), id));
             above.put(*slot, node);
             dir = Arc::clone(above);
@@ -251,16 +299,19 @@ impl Walk<'_> {
     /// The parent's tree if it says the same in every field and is there: writing it once more would say
     /// nothing new.
     fn same_as_before(&self, dir: &Dir, tree: &Tree) -> Option<Id> {
-        let id = dir.previous?;
+        let id = dir.earlier.parent?;
         let before = std::mem::take(&mut *lock(&dir.before));
         let is_same = before.as_ref() == Some(tree) && self.order.pipe.seen.has(&BlobHandle::tree(id));
         is_same.then_some(id)
     }
 
-    fn store_tree(&self, worker: &mut Worker, tree: &Tree) -> Result<Id, Stop> {
-        let pipe = &self.order.pipe;
-        let json = tree.encode(&pipe.run.documents.env.zone).map_err(|err| pipe.run.fail(err))?;
-        pipe.store(&mut worker.zstd, BlobKind::Tree, &json)
+    fn store_tree(&self, inside: &Inside<'_>, worker: &mut Worker, tree: &Tree) -> Result<Id, Stop> {
+        let run = &self.order.pipe.run;
+        if run.is_stopped() {
+            return Err(Stop);
+        }
+        let json = tree.encode(&run.documents.env.zone).map_err(|err| run.fail(err))?;
+        inside.store(&mut worker.zstd, BlobHandle::tree(Id::of(&json)), &json)
     }
 
     fn count_dir(&self, previous: Option<Id>, now: Id) {
@@ -280,7 +331,11 @@ struct Left {
     files: Vec<FileTask>,
     /// Files of which the parent has everything.
     unmodified: u64,
-    unmodified_bytes: u64,
+    /// Files of which a partial snapshot has everything, and the parent nothing, or something else.
+    adopted_new: u64,
+    adopted_changed: u64,
+    /// Of all of these.
+    bytes: u64,
     sockets: u64,
     others: u64,
 }
