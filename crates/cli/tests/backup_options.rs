@@ -3,10 +3,13 @@
 
 mod common;
 
-use common::{Ran, World};
+use common::{Ran, World, recoup_binary};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::io::Write;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 fn world() -> World {
     let world = World::with_repository();
@@ -191,4 +194,59 @@ fn the_answer_says_which_chunker_was_used_and_restic_reads_what_it_made() {
         assert_eq!(std::fs::read(restored).unwrap(), std::fs::read(world.path("live/dump.sql")).unwrap());
     }
     assert_eq!(world.repo(["backup", "live", "--chunker", "words"]).code, 2);
+}
+
+/// Kills a backup that reads slowly, as soon as it has left a partial snapshot; what it left.
+fn killed(world: &World) -> Value {
+    let usual = world.command();
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=read", "-e", "inject=read:delay_enter=30000"]);
+    traced.arg(recoup_binary()).args(["repo", "backup", "live", "--tag", "nightly", "--partial-every", "1s"]);
+    traced.env_clear().envs(usual.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    traced.current_dir(world.dir.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut run = traced.process_group(0).spawn().unwrap();
+    let snapshots = world.path("repo/snapshots");
+    let is_temporary = |file: &std::fs::DirEntry| file.file_name().to_string_lossy().starts_with('.');
+    let is_there = || {
+        std::fs::read_dir(&snapshots).is_ok_and(|mut found| found.any(|file| !is_temporary(&file.unwrap())))
+    };
+    while !is_there() {
+        assert_eq!(run.try_wait().unwrap(), None, "it came to its end");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill_process_group(Pid::from_child(&run), Signal::KILL).unwrap();
+    run.wait().unwrap();
+    let left = world.repo(["snapshots", "--json"]).expect_code(0).json()["snapshots"].clone();
+    let [partial] = left.as_array().unwrap().as_slice() else { panic!("{left}") };
+    partial.clone()
+}
+
+#[test]
+fn a_killed_backup_leaves_a_partial_snapshot_that_the_next_one_completes() {
+    let world = world();
+    for n in 0..40_u64 {
+        std::fs::write(world.path(&format!("live/a/{n}")), recoup_testkit::tree::noise(n, 1_500_000))
+            .unwrap();
+    }
+    let partial = killed(&world);
+    let id = partial["id"].as_str().unwrap();
+    assert_eq!(partial["tags"], serde_json::json!(["nightly", "recoup-partial"]));
+
+    // It is a snapshot like others, and is not taken for a complete one.
+    world.repo(["check", "--read-data"]).expect_code(0);
+    world.restic(["check", "--no-cache"]).expect_code(0);
+    world.repo(["restore", "latest", "--target", "out"]).expect_code(3);
+    let restored = world.repo(["restore", id, "--target", "out", "--json"]).expect_code(0).json();
+    assert!(restored["findings"].as_array().unwrap().iter().any(|f| f["id"] == "W0479"), "{restored}");
+    let refused = world.repo(["restore", id, "--target", "out", "--delete"]).expect_code(5);
+    assert!(refused.stderr.contains("W0479"), "{}", refused.stderr);
+
+    let done = backup(&world, &["live", "--tag", "nightly"]);
+    assert_eq!(done["resumed"], id);
+    assert!(done["files_adopted"].as_u64().unwrap() > 0, "{done}");
+    let left = world.repo(["snapshots", "--json"]).expect_code(0).json();
+    let left = left["snapshots"].as_array().unwrap();
+    assert_eq!(left.iter().map(|s| &s["id"]).collect::<Vec<_>>(), [&done["snapshot"]]);
+    world.repo(["restore", "latest", "--target", "whole", "--verify"]).expect_code(0);
+    world.restic(["check", "--read-data", "--no-cache"]).expect_code(0);
 }

@@ -391,7 +391,7 @@ fn patterns_select_what_they_select_in_restic() {
 }
 
 #[test]
-fn owners_are_mapped_as_they_are_told() {
+fn row_129_owners_are_mapped_as_they_are_told() {
     if !rustix::process::geteuid().is_root() {
         return;
     }

@@ -80,6 +80,91 @@ fn row_020_with_few_descriptors_a_run_is_whole_or_says_that_it_is_not() {
     world.repo(["backup", "data"]).expect_code(0);
 }
 
+/// `recoup repo backup data` with `inject` in place of the kernel's answer to some calls; what strace saw of them.
+fn injected(world: &World, inject: &str) -> (Ran, String) {
+    let usual = world.command();
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-qq", "-o", "trace", "-e"]).arg(format!("inject={inject}"));
+    traced.arg(recoup_binary()).args(["repo", "backup", "data"]).env_clear();
+    traced.envs(usual.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let ran = Ran::of(traced.current_dir(world.dir.path()).stdin(Stdio::null()));
+    let trace = std::fs::read_to_string(world.path("trace")).unwrap();
+    (ran, trace.lines().filter(|line| line.contains("INJECTED")).collect::<Vec<_>>().join("\n"))
+}
+
+/// The store fails in the middle of a backup as `calls` says: no snapshot claims what is not durable, nothing
+/// that was there is harmed, and the next run is whole.
+fn the_store_fails(calls: &str, error: &str, word: &str) {
+    let world = World::with_repository();
+    std::fs::create_dir(world.path("data")).unwrap();
+    std::fs::write(world.path("data/before"), "before").unwrap();
+    world.repo(["backup", "data"]).expect_code(0);
+    let snapshots = |world: &World| std::fs::read_dir(world.path("repo/snapshots")).unwrap().count();
+    let mut failed = 0;
+    // Each thread counts its own calls: the one call, or it and all after it.
+    for when in ["1", "3", "1+"] {
+        std::fs::write(world.path("data/now"), format!("run {when}")).unwrap();
+        let before = snapshots(&world);
+        let (ran, seen) = injected(&world, &format!("{calls}:error={error}:when={when}"));
+        if seen.is_empty() {
+            continue;
+        }
+        if ran.code == 0 {
+            // Written again, to another file.
+            let now = world.repo(["dump", "latest", "/data/now"]).expect_code(0);
+            assert_eq!(now.stdout, format!("run {when}"), "{seen}");
+        } else {
+            failed += 1;
+            assert!(ran.stderr.contains(word), "{seen}\n{}", ran.stderr);
+        }
+        // The name of the snapshot may have been there before its directory could not be made durable.
+        assert!(snapshots(&world) <= before + 1, "{seen}");
+        world.repo(["check", "--read-data"]).expect_code(0);
+        let latest = world.repo(["dump", "latest", "/data/before"]).expect_code(0);
+        assert_eq!(latest.stdout, "before");
+        world.repo(["unlock", "--remove-all"]);
+    }
+    assert!(failed >= 1, "{calls} never failed for good");
+    std::fs::write(world.path("data/now"), "at last").unwrap();
+    world.repo(["backup", "data"]).expect_code(0);
+    assert_eq!(world.repo(["dump", "latest", "/data/now"]).expect_code(0).stdout, "at last");
+    world.restic(["check", "--read-data", "--no-cache"]).expect_code(0);
+}
+
+#[test]
+fn row_012_what_one_fsync_did_not_take_is_not_claimed_though_the_next_one_succeeds() {
+    the_store_fails("fsync,fdatasync", "EIO", "nput/output error");
+}
+
+#[test]
+fn row_013_a_name_that_cannot_be_given_is_a_failed_write() {
+    the_store_fails("rename,renameat,renameat2,linkat", "EIO", "nput/output error");
+}
+
+#[test]
+fn row_023_a_used_up_quota_is_called_a_quota() {
+    the_store_fails("fsync,fdatasync", "EDQUOT", "the quota is used up");
+}
+
+/// The state directory is where the ledger of checks and the journal of restores would go.
+#[test]
+fn row_022_a_full_disk_under_the_local_state_stops_no_backup_and_no_check() {
+    let Some(disk) = recoup_testkit::disk::Small::mount(64 << 10) else { return };
+    let world = World::with_repository();
+    std::fs::create_dir(world.path("data")).unwrap();
+    std::fs::write(world.path("data/f"), "content").unwrap();
+    // As full as it can be.
+    let _full = std::fs::write(disk.path().join("filler"), vec![1; 128 << 10]);
+    let here = |args: &[&str]| {
+        let mut command = world.repo_command();
+        Ran::of(command.env("RECOUP_STATE_DIR", disk.path().join("state")).args(args))
+    };
+    here(&["backup", "data"]).expect_code(0);
+    here(&["check", "--read-data"]).expect_code(0);
+    here(&["restore", "latest", "--target", "out"]).expect_code(0);
+    assert_eq!(std::fs::read_to_string(world.path("out/data/f")).unwrap(), "content");
+}
+
 /// The time of the last change of the inode cannot be set back.
 #[test]
 fn row_041_a_change_that_keeps_size_and_time_is_seen() {

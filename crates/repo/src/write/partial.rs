@@ -138,6 +138,7 @@ type Walked = Result<(TreeReport, Tree)>;
 
 impl Writer {
     /// Waits for a walk and keeps what it has so far now and then.
+    #[allow(clippy::disallowed_methods, reason = "this is the module that waits for its next turn")]
     pub(super) async fn keep_partials(
         &mut self,
         earlier: Earlier,

@@ -35,6 +35,7 @@ pub(super) struct Dir {
 }
 
 /// The place of one entry in its folder.
+#[allow(clippy::large_enum_variant, reason = "in the end all but a few hold a node")]
 pub(super) enum Slot {
     /// Not done, or done and left out.
     Empty,
