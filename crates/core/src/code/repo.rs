@@ -417,6 +417,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Leave out `--protect-tag` if the snapshot is meant to go.",
     },
     Code {
+        code: "E0480",
+        title: "a partial snapshot does not say what to delete",
+        meaning: "A restore with --delete was asked for from a snapshot that lacks what its backup had not come to.",
+        effect: "Nothing was written and nothing deleted.",
+        next: "Restore it without --delete, or run the backup again and restore its complete snapshot.",
+    },
+    Code {
         code: "W0479",
         title: "the snapshot is a partial one",
         meaning: "A backup that had not come to its end left it: it holds what was stored until then and lacks the rest.",

@@ -152,7 +152,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
 fn refuse_partial(id: &Id) -> Error {
     Error::new(Kind::Refused, "delete what a partial snapshot does not have")
         .with("snapshot", id.short())
-        .code("W0479")
+        .code("E0480")
         .effect("nothing was written and nothing deleted")
         .hint("restore without --delete, or run the backup again and restore the complete snapshot")
 }
