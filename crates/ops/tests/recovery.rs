@@ -19,6 +19,9 @@ use recoup_ops::points::{Shown, points, show};
 use recoup_ops::restore::{self, PromoteOptions, RestoreOptions, RestoreReport, Trip};
 use recoup_ops::status::{Contract, status};
 use recoup_ops::verify::{VerifyOptions, verify};
+use recoup_repo::Id;
+use recoup_repo::snapshot::{PARTIAL_TAG, Snapshot};
+use recoup_repo::write::{WriteOptions, Writer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
@@ -154,6 +157,43 @@ async fn a_second_location_gets_everything_and_serves_alone() {
     assert_eq!(partial.outcome, Outcome::Partial);
     assert!(partial.point.is_some() && !partial.locations[1].durable);
     assert!(partial.findings.iter().any(|f| f.id == "R0116"));
+}
+
+/// Partial snapshots at a location.
+async fn partials(app: &Application, place: usize) -> Vec<Id> {
+    let session = app.session();
+    let repo = session.repository(&session.places(None).unwrap()[place]).await.unwrap();
+    let all = repo.snapshots().await.unwrap().snapshots;
+    all.into_iter().filter(|(_, snapshot)| snapshot.is_partial()).map(|(id, _)| id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_stopped_run_left_is_no_point_and_goes_with_the_next_one() {
+    let app = Application::new("[location.far]\nkind = \"local\"\npath = \"../far\"\nuse = \"disaster\"\n");
+    app.backup().await;
+    let session = app.session();
+    let places = session.places(None).unwrap();
+    let repo = session.repository(&places[0]).await.unwrap();
+    let tree = repo.snapshots().await.unwrap().snapshots[0].1.tree;
+    let mut writer = Writer::begin(&repo, WriteOptions::default()).await.unwrap();
+    let mut left = Snapshot::new(&app.env, tree, vec!["/shop/media".into()]);
+    left.tags.push(PARTIAL_TAG.into());
+    let left = writer.snapshot(left).await.unwrap();
+    writer.finish().await.unwrap();
+
+    // A run that makes no point: it stays here, and goes nowhere else.
+    let healthy = fs::read(app.path("project/app.db")).unwrap();
+    fs::write(app.path("project/app.db"), b"no database at all, and long enough to be taken for one")
+        .unwrap();
+    let failed = app.backup().await;
+    assert_eq!((failed.outcome, failed.point), (Outcome::Fail, None));
+    assert_eq!((partials(&app, 0).await, partials(&app, 1).await), (vec![left], vec![]));
+    assert_eq!(points(&app.session(), None).await.unwrap().points.len(), 1);
+
+    fs::write(app.path("project/app.db"), healthy).unwrap();
+    let made = app.backup().await;
+    assert_eq!(made.outcome, Outcome::Pass, "{:#?}", made.findings);
+    assert_eq!((partials(&app, 0).await, partials(&app, 1).await), (vec![], vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

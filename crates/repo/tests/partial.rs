@@ -18,6 +18,7 @@ use recoup_store::Store;
 use recoup_store::local::Local;
 use recoup_store::memory::Memory;
 use recoup_testkit::env::real;
+use recoup_testkit::faulty::{Fault, Faulty, Op, Script};
 use recoup_testkit::recording::{Change, Record, Recording, crash_states};
 use recoup_testkit::restic::Restic;
 use recoup_testkit::restored::{Restored, differences};
@@ -354,6 +355,43 @@ async fn what_a_partial_snapshot_needs_is_durable_before_it_is_there() {
         }
     }
     assert_eq!(partials(&repo).await.len(), 0);
+}
+
+/// A run with a partial snapshot at every turn, in a store that fails at every `put` beneath `prefix` from the
+/// `nth` on.
+async fn in_a_failing_store(
+    prefix: &'static str,
+    nth: usize,
+    times: usize,
+) -> (Repository, Result<TreeReport>) {
+    let memory = Memory::new();
+    drop(init(Arc::new(memory.clone())).await);
+    let script = Script { op: Op::Put, prefix, nth, times, fault: Fault::NoSpace };
+    let store = Arc::new(Faulty::new(Arc::new(memory.clone()), [script]));
+    let mut env = real();
+    env.host.pid = 0x3fff_fff0;
+    let repo = Repository::open(store, &password(), Limits::default(), &env).await.unwrap();
+    let done = back_up(&repo, shop(seed()).folder(), Some(Duration::ZERO)).await;
+    let repo = Repository::open(Arc::new(memory), &password(), Limits::default(), &real()).await.unwrap();
+    (repo, done.map(|(_, report)| report))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reason_why_a_run_ended_is_told_and_a_partial_snapshot_is_no_reason() {
+    for (prefix, nth) in [("data/", 0), ("data/", 2), ("index/", 0), ("index/", 1)] {
+        let (repo, done) = in_a_failing_store(prefix, nth, usize::MAX).await;
+        let err = done.unwrap_err();
+        assert_eq!(err.stable_code(), Some("E0401"), "{prefix} {nth}: {err:?}");
+        assert_eq!(serious(&repo).await, [""; 0], "{prefix} {nth}");
+        for (_, left) in all(&repo).await {
+            assert!(left.is_partial());
+            restored(&repo, left.tree).await;
+        }
+    }
+    let (repo, done) = in_a_failing_store("snapshots/", 0, 1).await;
+    let report = done.unwrap();
+    restored(&repo, report.tree).await;
+    assert_eq!(all(&repo).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -171,6 +171,8 @@ impl Writer {
                     bytes_before = bytes;
                     every = every.saturating_mul(2);
                 }
+                // Nobody else knows the reason any more.
+                Err(err) if self.pipe.run.is_stopped() => return walking.await.map(|_| Err(err)),
                 Err(err) => {
                     self.tell(&order.address, &err);
                     return walking.await;
