@@ -1,6 +1,6 @@
 //! `recoup repo mount` on the kernel of this host, beside a restore and beside restic's own mount. Where a
 //! host cannot mount, the tests say why and see to it that the verb does too; what is shown is tested without
-//! the kernel in `crates/repo/tests/engine/view.rs`.
+//! the kernel in `crates/repo-tests/tests/engine/view.rs`.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,

@@ -15,6 +15,8 @@ mod select;
 mod write;
 
 mod delta;
+
+mod batch;
 mod report;
 mod restore;
 mod run;

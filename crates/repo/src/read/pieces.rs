@@ -75,17 +75,21 @@ pub(super) fn plan(index: &Index, wanted: HashMap<Id, Vec<Use>>) -> Vec<Read> {
         .collect();
     pieces.sort_unstable_by_key(|piece| (piece.location.pack, piece.location.entry.offset));
     let mut reads: Vec<Read> = Vec::new();
+    // Where the last read begins and ends; asking it for each of its thousands of pieces would take a while.
+    let (mut start, mut end) = (0, 0);
     for piece in pieces {
-        let entry = &piece.location.entry;
-        if let Some(read) = reads.last_mut() {
-            let range = read.range();
-            let near = u64::from(entry.offset) <= range.end + GAP_BYTES_MAX;
-            if read.pack == piece.location.pack && near && entry.end() - range.start <= READ_BYTES_MAX {
+        let (from, to) = (u64::from(piece.location.entry.offset), piece.location.entry.end());
+        let fits = from <= end + GAP_BYTES_MAX && to.saturating_sub(start) <= READ_BYTES_MAX;
+        match reads.last_mut().filter(|read| fits && read.pack == piece.location.pack) {
+            Some(read) => {
+                end = end.max(to);
                 read.pieces.push(piece);
-                continue;
+            }
+            None => {
+                (start, end) = (from, to);
+                reads.push(Read { pack: piece.location.pack, pieces: vec![piece] });
             }
         }
-        reads.push(Read { pack: piece.location.pack, pieces: vec![piece] });
     }
     reads
 }

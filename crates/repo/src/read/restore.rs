@@ -66,7 +66,7 @@ pub async fn restore(
         }
         Start::Dir(tree) => run.all(tree, options).await?,
     }
-    Ok(run.end())
+    run.end().await
 }
 
 /// What is to be restored and how much it is, unless it must not be: a dry run and a restore say no to the same.

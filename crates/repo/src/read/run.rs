@@ -1,50 +1,46 @@
 //! One restore under way, batch by batch.
 
-use super::delta::{self, Begun};
+use super::batch::{Event, Means, UnderWay};
 use super::links::{Link, Links};
-use super::pieces::{Layout, lay_out, plan};
+use super::pieces::{Layout, lay_out};
 use super::progress::Progress;
 use super::report::{RestoreReport, damage_ranges};
 use super::restore::RestoreOptions;
 use super::select::{Selected, Step};
-use super::write::{Finished, Open, blocking, finish_file, one_read};
+use super::write::Finished;
 use crate::id::Id;
 use crate::index::Index;
 use crate::repository::Repository;
 use crate::tree::Node;
-use futures_util::StreamExt;
 use recoup_core::entry::{Entry, EntryKind, PathProblem, Standing, Target};
 use recoup_core::name::TreePath;
 use recoup_core::units::ByteSize;
 use recoup_core::{Error, Kind, Result};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Files that are open at a time.
 const FILES_MAX: usize = 200;
-/// Files that a thread begins or finishes in one go.
-const FILES_PER_TASK: usize = 25;
 /// Blobs of a batch; a single file may have more.
 const BLOBS_MAX: usize = 50_000;
 /// Bytes of a batch, as the entries claim them; a single file may have more. A file counts as restored at the end
 /// of its batch, so this is what a restore that is stopped has to do again.
 const BYTES_MAX: u64 = 512 << 20;
-/// Packs that are read at a time.
-const READS_AT_ONCE: usize = 6;
+/// Bytes of a batch beside which another one may be under way.
+const BYTES_SMALL: u64 = 64 << 20;
 
 /// One restore under way.
 pub(super) struct Run {
-    repo: Repository,
-    index: Arc<Index>,
-    target: Arc<dyn Target>,
-    keep_damaged: bool,
+    means: Means,
     links: Links,
     /// Directories that could not be made; what they hold is left out with them.
     failed_dirs: HashSet<TreePath>,
     /// First names that did not make it, so that further names cannot be linked to them.
     not_restored: HashSet<TreePath>,
     report: RestoreReport,
-    progress: Arc<Progress>,
+    /// The batch before this one, if it may not be over yet, and what is to be done after its files.
+    before: Option<(UnderWay, Vec<Later>)>,
+    is_small: bool,
 }
 
 impl Run {
@@ -56,26 +52,25 @@ impl Run {
         progress: Arc<Progress>,
     ) -> Self {
         Run {
-            repo: repo.clone(),
-            index,
-            target,
-            keep_damaged,
+            means: Means { repo: repo.clone(), index, target, keep_damaged, progress },
             links: Links::default(),
             failed_dirs: HashSet::new(),
             not_restored: HashSet::new(),
             report: RestoreReport::default(),
-            progress,
+            before: None,
+            is_small: true,
         }
     }
 
-    pub(super) fn end(mut self) -> RestoreReport {
-        self.progress.show(true);
+    pub(super) async fn end(mut self) -> Result<RestoreReport> {
+        self.end_before().await?;
+        self.means.progress.show(true);
         self.report.complete = true;
-        self.report
+        Ok(self.report)
     }
 
     pub(super) async fn all(&mut self, tree: Id, options: &RestoreOptions) -> Result<()> {
-        let repo = self.repo.clone();
+        let repo = self.means.repo.clone();
         let mut selected = Selected::new(&repo, tree, &options.include, &options.exclude);
         let mut steps = Vec::new();
         let (mut files, mut blobs, mut bytes) = (0, 0, 0_u64);
@@ -95,7 +90,8 @@ impl Run {
         self.batch(steps).await
     }
 
-    /// Begins directories and files, writes contents, then finishes files, links and directories.
+    /// Begins directories and files, writes contents, then finishes files, links and directories: all of it, or
+    /// the last part when the next batch has begun.
     pub(super) async fn batch(&mut self, steps: Vec<Step>) -> Result<()> {
         let mut later = Vec::new();
         let mut begun: Vec<(TreePath, Entry, Layout)> = Vec::new();
@@ -112,17 +108,29 @@ impl Run {
                 },
             }
         }
-        let open = self.begin_files(begun).await?;
-        let open = self.write(open).await?;
-        self.finish_files(open).await?;
+        let bytes = begun.iter().fold(0_u64, |sum, (_, entry, _)| sum.saturating_add(entry.size));
+        let is_small = bytes <= BYTES_SMALL;
+        if !(is_small && self.is_small) {
+            self.end_before().await?;
+        }
+        let under_way = self.means.start(begun);
+        self.end_before().await?;
+        (self.before, self.is_small) = (Some((under_way, later)), is_small);
+        Ok(())
+    }
+
+    /// Waits for the files of the batch before, then makes its links and finishes its directories.
+    async fn end_before(&mut self) -> Result<()> {
+        let Some((under_way, later)) = self.before.take() else { return Ok(()) };
+        let events = under_way.wait().await?;
+        self.take(events);
         for step in later {
             match step {
                 // What was left may hold anything: this name gets a file of its own.
                 Later::Link(path, node, of) if self.report.left_paths.contains(&of) => {
                     if let Some(Later::File(path, entry, layout)) = self.content(path, node) {
-                        let open = self.begin_files(vec![(path, entry, layout)]).await?;
-                        let open = self.write(open).await?;
-                        self.finish_files(open).await?;
+                        let events = self.means.start(vec![(path, entry, layout)]).wait().await?;
+                        self.take(events);
                     }
                 }
                 Later::Link(path, node, of) => self.link(&path, &node.entry, &of),
@@ -130,8 +138,22 @@ impl Run {
                 Later::File(..) => {}
             }
         }
-        self.progress.show(false);
+        self.means.progress.show(false);
         Ok(())
+    }
+
+    /// Takes note of what became of files.
+    fn take(&mut self, events: Vec<Event>) {
+        for event in events {
+            match event {
+                Event::Settled(path, how, bytes) => self.report.settled(path, how, bytes),
+                Event::NotBegun(problem) => {
+                    self.not_restored.insert(problem.path.clone());
+                    self.report.problem(problem);
+                }
+                Event::Finished(file) => self.finished(file),
+            }
+        }
     }
 
     fn is_lost(&self, path: &TreePath) -> bool {
@@ -152,7 +174,7 @@ impl Run {
         if self.is_lost(&path) {
             return;
         }
-        if let Err(error) = self.target.begin_dir(&path, &node.entry) {
+        if let Err(error) = self.means.target.begin_dir(&path, &node.entry) {
             self.failed_dirs.insert(path.clone());
             let error = error.effect("nothing below this directory was restored");
             self.report.problem(PathProblem { path, error });
@@ -163,7 +185,7 @@ impl Run {
         if self.failed_dirs.contains(&path) || self.is_lost(&path) {
             return;
         }
-        match self.target.finish_dir(&path, entry) {
+        match self.means.target.finish_dir(&path, entry) {
             Ok(()) => self.report.dirs += 1,
             Err(error) => self.report.problem(PathProblem { path, error }),
         }
@@ -193,7 +215,8 @@ impl Run {
     fn content(&mut self, path: TreePath, node: Node) -> Option<Later> {
         let entry = node.entry;
         let content = node.content.unwrap_or_default();
-        let layout = lay_out(&self.index, &content, entry.size, self.repo.limits().blob_bytes_max);
+        let layout =
+            lay_out(&self.means.index, &content, entry.size, self.means.repo.limits().blob_bytes_max);
         if layout.bytes != entry.size && layout.missing.is_empty() {
             let text = format!(
                 "compare sizes: the entry claims {} bytes, its content has {}",
@@ -202,20 +225,20 @@ impl Run {
             let error = Error::new(Kind::Corrupt, text).code("W0433");
             self.report.problem(PathProblem { path: path.clone(), error });
         }
-        if !layout.missing.is_empty() && !self.keep_damaged {
+        if !layout.missing.is_empty() && !self.means.keep_damaged {
             self.damaged(&path, layout.missing);
-            self.progress.add(layout.bytes, 1);
+            self.means.progress.add(layout.bytes, 1);
             return None;
         }
         Some(Later::File(path, entry, layout))
     }
 
     fn special(&mut self, path: TreePath, entry: &Entry) {
-        self.progress.add(0, 1);
-        let standing = self.target.in_place().map_or(Ok(Standing::Nothing), |it| it.look(&path, entry));
+        self.means.progress.add(0, 1);
+        let standing = self.means.target.in_place().map_or(Ok(Standing::Nothing), |it| it.look(&path, entry));
         let done = match standing {
             Ok(Standing::Left) => return self.report.left(path),
-            Ok(standing) => self.target.special(&path, entry).map(|()| standing),
+            Ok(standing) => self.means.target.special(&path, entry).map(|()| standing),
             Err(error) => Err(error),
         };
         match done {
@@ -227,39 +250,6 @@ impl Run {
         }
     }
 
-    /// Begins files, several together, since handing a single small one to a thread takes longer than
-    /// making it.
-    async fn begin_files(&mut self, files: Vec<(TreePath, Entry, Layout)>) -> Result<Vec<Open>> {
-        let target = &self.target;
-        let begun = futures_util::stream::iter(groups(files))
-            .map(|files| {
-                let target = Arc::clone(target);
-                blocking(move || delta::begin_files(&*target, files))
-            })
-            .buffered(READS_AT_ONCE);
-        let mut begun = std::pin::pin!(begun);
-        let mut open = Vec::new();
-        while let Some(group) = begun.next().await {
-            for file in group? {
-                match file {
-                    Ok(Begun::Open(file)) => {
-                        self.progress.add(file.kept, 0);
-                        open.push(*file);
-                    }
-                    Ok(Begun::Settled(path, how, bytes)) => {
-                        self.progress.add(bytes, 1);
-                        self.report.settled(path, how, bytes);
-                    }
-                    Err(problem) => {
-                        self.not_restored.insert(problem.path.clone());
-                        self.report.problem(problem);
-                    }
-                }
-            }
-        }
-        Ok(open)
-    }
-
     fn damaged(&mut self, path: &TreePath, ranges: Vec<(u64, Option<u64>)>) {
         let text = format!("restore a file: bytes {} are lost", damage_ranges(ranges));
         let error = Error::new(Kind::Corrupt, text).code("E0432");
@@ -267,43 +257,7 @@ impl Run {
         self.report.problem(PathProblem { path: path.clone(), error });
     }
 
-    /// Fills the open files.
-    async fn write(&mut self, open: Vec<Open>) -> Result<Vec<Open>> {
-        let mut wanted: HashMap<Id, Vec<(usize, u64)>> = HashMap::new();
-        for (number, file) in open.iter().enumerate() {
-            for (id, offset, _) in &file.layout.blobs {
-                wanted.entry(*id).or_default().push((number, *offset));
-            }
-        }
-        let reads = plan(&self.index, wanted);
-        let open = Arc::new(open);
-        let mut under_way = futures_util::stream::iter(reads)
-            .map(|read| one_read(self.repo.clone(), read, Arc::clone(&open), Arc::clone(&self.progress)))
-            .buffer_unordered(READS_AT_ONCE);
-        while let Some(result) = under_way.next().await {
-            result?;
-        }
-        drop(under_way);
-        Arc::try_unwrap(open).map_err(|_| Error::bug("finish files that are still being written"))
-    }
-
-    async fn finish_files(&mut self, open: Vec<Open>) -> Result<()> {
-        let keep = self.keep_damaged;
-        let finish = |files: Vec<Open>| {
-            blocking(move || files.into_iter().map(|file| finish_file(file, keep)).collect::<Vec<_>>())
-        };
-        let done = futures_util::stream::iter(groups(open)).map(finish).buffered(READS_AT_ONCE);
-        let mut done = std::pin::pin!(done);
-        while let Some(group) = done.next().await {
-            for file in group? {
-                self.finished(file);
-            }
-        }
-        Ok(())
-    }
-
     fn finished(&mut self, file: Finished) {
-        self.progress.add(0, 1);
         match file {
             Finished::Whole { bytes, kept, is_new, flaky } => {
                 self.report.whole(bytes, kept);
@@ -326,7 +280,7 @@ impl Run {
     }
 
     fn link(&mut self, path: &TreePath, entry: &Entry, of: &TreePath) {
-        self.progress.add(0, 1);
+        self.means.progress.add(0, 1);
         if self.not_restored.contains(of) || self.is_lost(of) {
             let error =
                 Error::new(Kind::Corrupt, "give a file another name: the file itself was not restored")
@@ -342,7 +296,7 @@ impl Run {
 
     fn try_link(&mut self, path: &TreePath, entry: &Entry, of: &TreePath) -> Result<()> {
         let mut is_new = true;
-        if let Some(place) = self.target.in_place() {
+        if let Some(place) = self.means.target.in_place() {
             match place.look(path, entry)? {
                 Standing::Left => {
                     self.report.left(path.clone());
@@ -357,21 +311,11 @@ impl Run {
                 _ => is_new = false,
             }
         }
-        self.target.hard_link(path, of)?;
+        self.means.target.hard_link(path, of)?;
         self.report.files += 1;
         self.report.came(is_new);
         Ok(())
     }
-}
-
-/// Files in groups of [`FILES_PER_TASK`], in order.
-fn groups<T>(files: Vec<T>) -> Vec<Vec<T>> {
-    let mut groups = Vec::new();
-    let mut files = files.into_iter().peekable();
-    while files.peek().is_some() {
-        groups.push(files.by_ref().take(FILES_PER_TASK).collect());
-    }
-    groups
 }
 
 /// What happens after the contents are written.

@@ -7,6 +7,7 @@
 
 mod guard;
 mod journal;
+mod leftovers;
 mod owners;
 mod standing;
 
@@ -153,12 +154,13 @@ impl Beneath {
                 .effect("nothing was written"));
         }
         let journal = options.journal.map(|key| Journal::open(&fd, key));
+        let prefix = format!("{}{}", leftovers::prefix(options.journal.as_ref()), std::process::id());
         Ok(Beneath {
             inner: Arc::new(Inner {
                 root: Arc::new(fd),
                 options,
                 is_root,
-                prefix: format!(".recoup-{}", std::process::id()),
+                prefix,
                 next: AtomicU64::new(0),
                 open: Mutex::default(),
                 taken: Mutex::default(),
@@ -198,7 +200,12 @@ impl Beneath {
     /// # Errors
     /// As the operating system says.
     pub fn complete(&self) -> Result<()> {
-        let Some(journal) = &self.inner.journal else { return Ok(()) };
+        let inner = &self.inner;
+        let Some((journal, key)) = inner.journal.as_ref().zip(inner.options.journal.as_ref()) else {
+            return Ok(());
+        };
+        // The root is no entry of the snapshot, so nobody has finished it.
+        leftovers::sweep(&inner.root, key);
         journal
             .remove(&self.inner.root)
             .map_err(|e| Error::io("remove the journal of a restore", e).code("E0535"))
@@ -429,6 +436,10 @@ impl Target for Beneath {
             return Ok(());
         }
         let fd = if path.last().is_none() { inner.root.clone() } else { inner.dir(path)? };
+        // Where a directory stood already, so may what a killed run had begun in it.
+        if let Some(key) = inner.options.journal.as_ref().filter(|_| !lock(&inner.made).contains(path)) {
+            leftovers::sweep(&fd, key);
+        }
         inner.apply(Metadata::Open(fd.as_fd()), path, entry)?;
         if inner.options.durability == Durability::EachFile {
             rustix::fs::fsync(&fd).map_err(|e| failed("make a directory durable", path, e))?;
