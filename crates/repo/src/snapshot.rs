@@ -7,7 +7,7 @@ use recoup_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The tag of a snapshot that a backup leaves while it is under way (see [`crate::partial`]).
+/// The tag of a snapshot that a backup leaves while it is under way (see [`crate::write::Earlier`]).
 pub const PARTIAL_TAG: &str = "recoup-partial";
 
 /// A snapshot. The fields stand in restic's order; unknown ones are kept.

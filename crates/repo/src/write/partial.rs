@@ -171,8 +171,6 @@ impl Writer {
                     bytes_before = bytes;
                     every = every.saturating_mul(2);
                 }
-                // Nobody else knows the reason any more.
-                Err(err) if self.pipe.run.is_stopped() => return walking.await.map(|_| Err(err)),
                 Err(err) => {
                     self.tell(&order.address, &err);
                     return walking.await;
@@ -191,8 +189,7 @@ impl Writer {
         let stored = stored.map_err(|cause| Error::bug("keep what is done so far").caused_by(cause))?;
         // If the run has stopped, it says why itself.
         let Ok(Some((tree, mark))) = stored else { return Ok(Kept::Nothing) };
-        self.pipe.run.settle(mark).await?;
-        if under.walking.is_finished() {
+        if self.pipe.run.settle(mark).await.is_err() || under.walking.is_finished() {
             return Ok(Kept::Nothing);
         }
         self.lock.check()?;

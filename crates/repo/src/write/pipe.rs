@@ -223,7 +223,7 @@ impl Pipe {
                 break;
             }
         }
-        self.run.settle(self.run.mark()).await
+        self.run.settle(self.run.mark()).await.map_err(|Stop| self.run.take_error())
     }
 
     /// Counts what was looked at and tells about it now and then.

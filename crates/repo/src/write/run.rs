@@ -194,14 +194,17 @@ impl Run {
     }
 
     /// Waits until every pack that was handed over before `mark` is durable, then writes the index of all that
-    /// are.
-    pub(super) async fn settle(&self, Mark(mark): Mark) -> Result<()> {
+    /// are. Whoever ends the run by it asks [`Run::take_error`] why; others leave the reason where it is.
+    pub(super) async fn settle(&self, Mark(mark): Mark) -> Result<(), Stop> {
         let is_settled = |outstanding: &Outstanding| outstanding.packs.first().is_none_or(|n| *n >= mark);
         // The sender lives as long as this value does, so that waiting cannot fail.
         let _ = self.outstanding.subscribe().wait_for(is_settled).await;
         let _saving = self.saving.lock().await;
-        self.check()?;
-        self.save_waiting().await.inspect_err(|_| self.stop())
+        if self.is_stopped() {
+            return Err(Stop);
+        }
+        self.lock.check().map_err(|err| self.fail(err))?;
+        self.save_waiting().await.map_err(|err| self.fail(err))
     }
 }
 
