@@ -5,6 +5,7 @@
 //! descriptor, and takes its real name last. What is dangerous (devices, set-uid and set-gid bits of
 //! files, capabilities and other attributes of the system) is left out unless it was asked for.
 
+mod file;
 mod guard;
 mod journal;
 mod leftovers;
@@ -15,6 +16,7 @@ pub use guard::{Guarded, may_clear};
 pub use owners::Ownership;
 
 use super::apply::{self, Metadata};
+use file::{BeneathFile, Left};
 use journal::Journal;
 use owners::Resolver;
 use recoup_core::entry::{Entry, EntryKind, FileTarget, InPlace, Target};
@@ -29,7 +31,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -514,100 +516,6 @@ impl Target for Beneath {
             return Err(e);
         }
         inner.place(&dir, &temp, path, name)
-    }
-}
-
-/// A file that was there and stays.
-struct Left;
-
-impl FileTarget for Left {
-    fn write_at(&self, _offset: u64, _bytes: &[u8]) -> Result<()> {
-        Ok(())
-    }
-    fn finish(self: Box<Self>, _entry: &Entry) -> Result<()> {
-        Ok(())
-    }
-    fn abandon(self: Box<Self>, _keep: bool) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// A file under its temporary name.
-struct BeneathFile {
-    inner: Arc<Inner>,
-    file: File,
-    dir: Arc<OwnedFd>,
-    temp: String,
-    path: TreePath,
-    name: NodeName,
-    placed: AtomicBool,
-}
-
-impl FileTarget for BeneathFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut at = offset;
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            // Pieces end at multiples of their size in the file, not in the buffer.
-            let step = HOLE_BYTES - (at % HOLE_BYTES as u64) as usize;
-            let (piece, after) = rest.split_at(step.min(rest.len()));
-            if piece.iter().any(|&b| b != 0) {
-                self.file.write_all_at(piece, at).map_err(|e| failed_io("write a file", &self.path, e))?;
-            }
-            at += piece.len() as u64;
-            rest = after;
-        }
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, entry: &Entry) -> Result<()> {
-        self.inner.apply(Metadata::Open(self.file.as_fd()), &self.path, entry)?;
-        if self.inner.options.durability == Durability::EachFile {
-            self.file.sync_all().map_err(|e| failed_io("make a file durable", &self.path, e))?;
-        }
-        self.inner.place(&self.dir, &self.temp, &self.path, &self.name)?;
-        self.placed.store(true, Ordering::Relaxed);
-        // A further name of the file changes its time, so a file that will have some is not noted.
-        if let Some(journal) = self.inner.journal.as_ref().filter(|_| entry.links < 2) {
-            journal.finished(&self.inner.root, &self.path, &self.file);
-        }
-        Ok(())
-    }
-
-    fn abandon(self: Box<Self>, keep: bool) -> Result<()> {
-        if !keep {
-            return Ok(());
-        }
-        // Room for the suffix and a number within the longest name.
-        let stem = self.name.as_bytes();
-        let stem = &stem[..stem.len().min(NodeName::BYTES_MAX - 24)];
-        for turn in 0..1000u32 {
-            let number = if turn == 0 { String::new() } else { format!(".{turn}") };
-            let name = [stem, b".recoup-damaged", number.as_bytes()].concat();
-            match renameat_with(
-                &self.dir,
-                self.temp.as_str(),
-                &self.dir,
-                name.as_slice(),
-                RenameFlags::NOREPLACE,
-            ) {
-                Ok(()) => {
-                    self.placed.store(true, Ordering::Relaxed);
-                    return Ok(());
-                }
-                Err(Errno::EXIST) => {}
-                Err(e) => return Err(failed("keep a damaged file aside", &self.path, e)),
-            }
-        }
-        Err(refused("keep a damaged file aside: there are a thousand already", &self.path))
-    }
-}
-
-impl Drop for BeneathFile {
-    fn drop(&mut self) {
-        if !self.placed.load(Ordering::Relaxed) {
-            let _gone = unlinkat(&self.dir, self.temp.as_str(), AtFlags::empty());
-        }
     }
 }
 
