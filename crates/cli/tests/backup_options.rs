@@ -243,6 +243,13 @@ fn a_killed_backup_leaves_a_partial_snapshot_that_the_next_one_completes() {
     let refused = world.repo(["restore", id, "--target", "out", "--delete"]).expect_code(1);
     assert!(refused.stderr.contains("E0480"), "{}", refused.stderr);
 
+    // Nobody makes a snapshot partial by hand, or whole.
+    let marked = world.repo(["backup", "live", "--tag", "a,recoup-partial"]).expect_code(1);
+    assert!(marked.stderr.contains("E0482"), "{}", marked.stderr);
+    world.repo(["tag", "--set", "", id]).expect_code(1);
+
+    let done = backup(&world, &["live", "--tag", "nightly", "--parent", id, "--dry-run"]);
+    assert_eq!((&done["resumed"], &done["snapshot"]), (&Value::Null, &Value::Null));
     let done = backup(&world, &["live", "--tag", "nightly"]);
     assert_eq!(done["resumed"], id);
     assert!(done["files_adopted"].as_u64().unwrap() > 0, "{done}");

@@ -20,7 +20,7 @@ use recoup_ops::restore::{self, PromoteOptions, RestoreOptions, RestoreReport, T
 use recoup_ops::status::{Contract, status};
 use recoup_ops::verify::{VerifyOptions, verify};
 use recoup_repo::Id;
-use recoup_repo::snapshot::{PARTIAL_TAG, Snapshot};
+use recoup_repo::snapshot::{PARTIAL_TAG, Snapshot, Story};
 use recoup_repo::write::{WriteOptions, Writer};
 use std::collections::BTreeMap;
 use std::fs;
@@ -178,6 +178,8 @@ async fn what_a_stopped_run_left_is_no_point_and_goes_with_the_next_one() {
     let mut writer = Writer::begin(&repo, WriteOptions::default()).await.unwrap();
     let mut left = Snapshot::new(&app.env, tree, vec!["/shop/media".into()]);
     left.tags.push(PARTIAL_TAG.into());
+    let now = app.env.now();
+    left.recoup = Some(Story { began: now, at: now, items: 7 }.to_field());
     let left = writer.snapshot(left).await.unwrap();
     writer.finish().await.unwrap();
 

@@ -12,8 +12,9 @@ use recoup_repo::forget::{ForgetOptions, by_policy};
 use recoup_repo::keyfile::PasswordStrength;
 use recoup_repo::read::{RestoreOptions, restore};
 use recoup_repo::repository::{InitOptions, Repository, SnapshotFilter};
-use recoup_repo::snapshot::PARTIAL_TAG;
-use recoup_repo::write::{Earlier, Parent, Story, TreeReport, WriteOptions, Writer};
+use recoup_repo::snapshot::{PARTIAL_TAG, Story};
+use recoup_repo::tagging::{TagChange, tag};
+use recoup_repo::write::{Earlier, Parent, TreeReport, WriteOptions, Writer};
 use recoup_repo::{Id, Limits, Snapshot};
 use recoup_store::Store;
 use recoup_store::local::Local;
@@ -24,7 +25,7 @@ use recoup_testkit::recording::{Change, Record, Recording, crash_states};
 use recoup_testkit::restic::Restic;
 use recoup_testkit::restored::{Restored, differences};
 use recoup_testkit::tree::{Flat, Tree, noise, seed};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -72,25 +73,35 @@ impl Gate {
         self.is_open.1.notify_all();
     }
 
-    fn pass(&self) -> Result<()> {
+    fn folder(&self, tree: &Tree) -> Box<dyn Folder> {
+        let gate = self.clone();
+        Box::new(Asking(tree.folder(), Arc::new(move |entry| gate.pass(entry))))
+    }
+
+    fn pass(&self, entry: &Entry) -> Result<()> {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        if entry.name.as_bytes() != b"hold" {
+            return Ok(());
+        }
         let (is_open, changed) = &*self.is_open;
         let waited = changed.wait_timeout_while(is_open.lock().unwrap(), PATIENCE, |open| !*open).unwrap();
         if *waited.0 { Ok(()) } else { Err(Error::bug("wait for the test")) }
     }
 }
 
-struct Gated(Box<dyn Folder>, Gate);
+/// A tree that asks before one of its files is opened.
+struct Asking(Box<dyn Folder>, Question);
 
-impl Folder for Gated {
+type Question = Arc<dyn Fn(&Entry) -> Result<()> + Send + Sync>;
+
+impl Folder for Asking {
     fn list(&self) -> Result<Listing> {
         let Listing { items, problems } = self.0.list()?;
         let wrap = |Item { entry, body }| {
+            let question = Arc::clone(&self.1);
             let body = match body {
-                Body::Folder(folder) => Body::Folder(Box::new(Gated(folder, self.1.clone()))),
-                Body::File(file) => {
-                    let is_held = entry.name.as_bytes() == b"hold";
-                    Body::File(Box::new(GatedFile(file, self.1.clone(), is_held)))
-                }
+                Body::Folder(folder) => Body::Folder(Box::new(Asking(folder, question))),
+                Body::File(file) => Body::File(Box::new(AskingFile(file, entry.clone(), question))),
                 other => other,
             };
             Item { entry, body }
@@ -99,14 +110,11 @@ impl Folder for Gated {
     }
 }
 
-struct GatedFile(Box<dyn FileBody>, Gate, bool);
+struct AskingFile(Box<dyn FileBody>, Entry, Question);
 
-impl FileBody for GatedFile {
+impl FileBody for AskingFile {
     fn open(&self) -> Result<Box<dyn FileReader>> {
-        self.1.opened.fetch_add(1, Ordering::Relaxed);
-        if self.2 {
-            self.1.pass()?;
-        }
+        (self.2)(&self.1)?;
         self.0.open()
     }
 }
@@ -133,32 +141,6 @@ impl Pace {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
-    }
-}
-
-struct Paced(Box<dyn Folder>, Pace);
-
-impl Folder for Paced {
-    fn list(&self) -> Result<Listing> {
-        let Listing { items, problems } = self.0.list()?;
-        let wrap = |Item { entry, body }| {
-            let body = match body {
-                Body::Folder(folder) => Body::Folder(Box::new(Paced(folder, self.1.clone()))),
-                Body::File(file) => Body::File(Box::new(PacedFile(file, self.1.clone()))),
-                other => other,
-            };
-            Item { entry, body }
-        };
-        Ok(Listing { items: items.into_iter().map(wrap).collect(), problems })
-    }
-}
-
-struct PacedFile(Box<dyn FileBody>, Pace);
-
-impl FileBody for PacedFile {
-    fn open(&self) -> Result<Box<dyn FileReader>> {
-        self.1.keep();
-        self.0.open()
     }
 }
 
@@ -202,15 +184,14 @@ async fn back_up(
 async fn stopped(repo: &Repository, tree: &Tree, items_min: u64) -> (Id, Snapshot) {
     let gate = Gate::default();
     let run = {
-        let (repo, folder) = (repo.clone(), Box::new(Gated(tree.folder(), gate.clone())));
+        let (repo, folder) = (repo.clone(), gate.folder(tree));
         tokio::spawn(async move { back_up(&repo, folder, Some(Duration::from_millis(5))).await.map(drop) })
     };
     let left = tokio::time::timeout(PATIENCE, async {
         loop {
             assert!(!run.is_finished(), "the run came to its end");
             let left = partials(repo).await;
-            let far =
-                |(_, old): &&(Id, Snapshot)| Story::of(old).is_some_and(|story| story.items >= items_min);
+            let far = |(_, old): &&(Id, Snapshot)| old.story().is_some_and(|story| story.items >= items_min);
             if let Some(left) = left.iter().find(far) {
                 return left.clone();
             }
@@ -277,7 +258,7 @@ async fn a_stopped_run_leaves_what_it_had_and_the_next_one_goes_on_from_there() 
 
     let gate = Gate::default();
     gate.open();
-    let folder = Box::new(Gated(tree.folder(), gate.clone()));
+    let folder = gate.folder(&tree);
     let (whole, report) = back_up(&repo, folder, None).await.unwrap();
     assert_eq!(report.files_adopted + gate.opened.load(Ordering::Relaxed) as u64, report.files());
     assert_eq!(report.files_adopted, regular(&part).count() as u64, "{report:?}");
@@ -317,7 +298,7 @@ async fn a_run_goes_on_from_parent_and_partial_and_replaces_only_what_holds_less
     // A second run that hardly begins does not take the place of the first.
     let gate = Gate::default();
     let early = {
-        let (repo, folder) = (repo.clone(), Box::new(Gated(tree.folder(), gate.clone())));
+        let (repo, folder) = (repo.clone(), gate.folder(&tree));
         tokio::spawn(async move { back_up(&repo, folder, Some(PATIENCE)).await.map(drop) })
     };
     while gate.opened.load(Ordering::Relaxed) == 0 {
@@ -353,8 +334,12 @@ async fn what_a_partial_snapshot_needs_is_durable_before_it_is_there() {
         // The same in two folders each, so that one thread refers to what another is about to store.
         tree = tree.file(format!("{:02}/{n:03}", n / 8), noise(seed ^ (n / 16 * 8 + n % 8), 450_000));
     }
-    let folder =
-        Box::new(Paced(tree.folder(), Pace { recording: recording.clone(), opened: Arc::default() }));
+    let pace = Pace { recording: recording.clone(), opened: Arc::default() };
+    let keep = move |_: &Entry| {
+        pace.keep();
+        Ok(())
+    };
+    let folder = Box::new(Asking(tree.folder(), Arc::new(keep)));
     back_up(&repo, folder, Some(Duration::ZERO)).await.unwrap();
     let log = recording.log();
     let written: Vec<usize> = (0..log.len()).filter(|at| is_snapshot(&log[*at])).collect();
@@ -416,7 +401,11 @@ async fn a_policy_counts_complete_snapshots_and_forgets_partial_ones_that_were_o
     let put = |partial: bool, hour: u32, path: &str| {
         let mut snapshot = Snapshot::new(repo.env(), Id::of(b""), vec![path.into()]);
         snapshot.time.at = format!("2026-03-01T{hour:02}:00:00Z").parse().unwrap();
-        snapshot.tags.extend(partial.then(|| PARTIAL_TAG.to_owned()));
+        if partial {
+            snapshot.tags.push(PARTIAL_TAG.to_owned());
+            let at = snapshot.time.at;
+            snapshot.recoup = Some(Story { began: at, at, items: 1 }.to_field());
+        }
         snapshot
     };
     let mut ids = BTreeMap::new();
@@ -442,4 +431,52 @@ async fn a_policy_counts_complete_snapshots_and_forgets_partial_ones_that_were_o
     let none = Policy { may_keep_nothing: true, ..Policy::default() };
     let done = by_policy(&repo, &filter, &none, GroupBy::default(), ForgetOptions::default()).await.unwrap();
     assert_eq!((done.done.removed.len(), done.partial.len()), (3, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_run_makes_a_snapshot_partial_and_only_what_tells_its_story_is_removed() {
+    let repo = init(Arc::new(Memory::new())).await;
+    let tree = shop(seed());
+    let (whole, report) = back_up(&repo, tree.folder(), None).await.unwrap();
+    let mut writer = Writer::begin(&repo, WriteOptions::default()).await.unwrap();
+    let mut marked = Snapshot { tree: report.tree, ..new_snapshot(&repo) };
+    marked.tags.push(PARTIAL_TAG.into());
+    let told = Story { began: marked.time.at, at: marked.time.at, items: 1 };
+    // Another tool gave the tag, or took it away.
+    let tagged = writer.snapshot(marked.clone()).await.unwrap();
+    let told = Snapshot { recoup: Some(told.to_field()), tags: Vec::new(), ..marked };
+    let told = writer.snapshot(told).await.unwrap();
+    writer.finish().await.unwrap();
+    let left = async || partials(&repo).await.iter().map(|(id, _)| *id).collect::<BTreeSet<_>>();
+    assert_eq!(left().await, BTreeSet::from([tagged, told]));
+
+    let mark = || vec![PARTIAL_TAG.to_owned()];
+    for (id, change) in [
+        (whole, TagChange::Change { add: mark(), remove: Vec::new() }),
+        (whole, TagChange::Set(mark())),
+        (tagged, TagChange::Set(Vec::new())),
+        (tagged, TagChange::Change { add: Vec::new(), remove: mark() }),
+    ] {
+        let done = tag(&repo, &[id], &change, Duration::ZERO).await.unwrap();
+        assert_eq!(done.failed[0].1.stable_code(), Some("E0482"), "{change:?}");
+        assert!(repo.snapshot(&id).await.is_ok());
+    }
+    let more = TagChange::Change { add: vec!["kept".into()], remove: Vec::new() };
+    let renamed = tag(&repo, &[tagged], &more, Duration::ZERO).await.unwrap().changed[0].1;
+    back_up(&repo, tree.folder(), None).await.unwrap();
+    assert_eq!(left().await, BTreeSet::from([renamed]), "nobody knows what came in its place");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_of_the_same_place_at_once_leave_two_snapshots_and_nothing_partial() {
+    let repo = init(Arc::new(Memory::new())).await;
+    let (one, other) = (shop(seed()), shop(seed() ^ 5));
+    let run = |tree: &Tree| back_up(&repo, tree.folder(), Some(Duration::ZERO));
+    let (first, second) = tokio::join!(run(&one), run(&other));
+    for (done, tree) in [(first, &one), (second, &other)] {
+        let (_, report) = done.unwrap();
+        assert_eq!(differences(&tree.flat(), &restored(&repo, report.tree).await), "");
+    }
+    assert_eq!((all(&repo).await.len(), partials(&repo).await.len()), (2, 0));
+    assert_eq!(serious(&repo).await, [""; 0]);
 }

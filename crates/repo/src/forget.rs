@@ -7,7 +7,6 @@ use crate::locks::LockMode;
 use crate::problem::Problem;
 use crate::repository::{Repository, SnapshotFilter, SnapshotList};
 use crate::snapshot::Snapshot;
-use crate::write::Story;
 use jiff::tz::{Offset, TimeZone};
 use recoup_core::retention::{self, Candidate, GroupBy, Plan, Policy};
 use recoup_core::{Error, Kind, Result};
@@ -140,10 +139,8 @@ async fn apply(
 /// be kept.
 fn superseded(list: &SnapshotList, filter: &SnapshotFilter, is_all: bool) -> Vec<Id> {
     let follows = |partial: &Snapshot, other: &Snapshot| {
-        let at = Story::of(partial).map_or(partial.time.at, |story| story.at);
-        !other.is_partial()
-            && (&other.hostname, &other.paths) == (&partial.hostname, &partial.paths)
-            && other.time.at > at
+        let is_later = partial.story().is_some_and(|story| other.time.at > story.at);
+        is_later && !other.is_partial() && other.is_of_same_place(partial)
     };
     let all = &list.snapshots;
     let partial = all.iter().filter(|(_, snapshot)| snapshot.is_partial() && filter.matches(snapshot));

@@ -56,13 +56,13 @@ pub mod view;
 pub mod check;
 pub mod compare;
 pub mod export;
+pub mod forget;
 pub mod keys;
 pub mod search;
 pub mod tagging;
 pub mod tally;
 pub mod prune;
 pub mod write;
-pub mod forget;
 
 pub mod copy;
 pub mod repair;

@@ -2,13 +2,17 @@
 
 use crate::golang::time::GoTime;
 use crate::id::Id;
+use jiff::Timestamp;
 use recoup_core::env::Env;
 use recoup_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The tag of a snapshot that a backup leaves while it is under way (see [`crate::write::Earlier`]).
 pub const PARTIAL_TAG: &str = "recoup-partial";
+
+/// Where such a snapshot tells its story in the `recoup` field.
+const STORY: &str = "partial";
 
 /// A snapshot. The fields stand in restic's order; unknown ones are kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +62,38 @@ pub struct Snapshot {
     pub other: Map<String, Value>,
 }
 
+/// The story of a partial snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Story {
+    /// When its run began.
+    pub began: Timestamp,
+    /// When it was written.
+    pub at: Timestamp,
+    /// Entries that were done.
+    pub items: u64,
+}
+
+impl Story {
+    /// As it stands in the `recoup` field.
+    pub fn to_field(self) -> Value {
+        json!({ STORY: self })
+    }
+}
+
+/// Refuses [`PARTIAL_TAG`] among tags that people give: a snapshot that has it counts as a part of one.
+///
+/// # Errors
+/// `Kind::Refused`, E0482.
+pub fn refuse_partial_tag(tags: &[String]) -> Result<()> {
+    if tags.iter().all(|tag| tag != PARTIAL_TAG) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Refused, "give or take the tag that marks partial snapshots")
+        .with("tag", PARTIAL_TAG)
+        .code("E0482")
+        .effect("nothing was changed"))
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_zero(id: &u32) -> bool {
     *id == 0
@@ -90,9 +126,26 @@ impl Snapshot {
         }
     }
 
-    /// Whether the backup that wrote it had not come to its end: it holds a part of what there was.
+    /// Whether the backup that wrote it had not come to its end: it holds a part of what there was. Other tools may
+    /// have changed the tag or lost the story; either is enough.
     pub fn is_partial(&self) -> bool {
-        self.tags.iter().any(|tag| tag == PARTIAL_TAG)
+        self.tags.iter().any(|tag| tag == PARTIAL_TAG) || self.story().is_some()
+    }
+
+    /// What a partial snapshot says of itself. Without it nothing is known to have come in its place, so nobody
+    /// removes it unasked.
+    pub fn story(&self) -> Option<Story> {
+        serde_json::from_value(self.recoup.as_ref()?.get(STORY)?.clone()).ok()
+    }
+
+    /// Whether `other` is of the same paths on the same host.
+    pub fn is_of_same_place(&self, other: &Snapshot) -> bool {
+        let sorted = |snapshot: &Snapshot| {
+            let mut paths = snapshot.paths.clone();
+            paths.sort_unstable();
+            paths
+        };
+        self.hostname == other.hostname && sorted(self) == sorted(other)
     }
 
     /// The JSON, to go through [`crate::unpacked`].

@@ -5,7 +5,7 @@ use crate::id::Id;
 use crate::layout::ObjectKind;
 use crate::locks::LockMode;
 use crate::repository::Repository;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{PARTIAL_TAG, Snapshot, refuse_partial_tag};
 use recoup_core::{Error, Result};
 use std::time::Duration;
 
@@ -98,6 +98,12 @@ async fn tag_one(
     there: &[(Id, Snapshot)],
 ) -> Result<Option<Id>> {
     let Some(tags) = change.apply(&old.tags) else { return Ok(None) };
+    // What is partial stays so, and nothing else becomes it.
+    let marks =
+        |tags: &[String]| -> Vec<String> { tags.iter().filter(|t| *t == PARTIAL_TAG).cloned().collect() };
+    if marks(&tags) != marks(&old.tags) {
+        refuse_partial_tag(&[marks(&tags), marks(&old.tags)].concat())?;
+    }
     let new = Snapshot { tags, original: Some(old.original.unwrap_or(id)), ..old.clone() };
     // A run that was stopped between the two steps has left it.
     let left = there.iter().find(|(other, snapshot)| *other != id && *snapshot == new);

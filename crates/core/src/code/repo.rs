@@ -424,6 +424,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Restore it without --delete, or run the backup again and restore its complete snapshot.",
     },
     Code {
+        code: "E0482",
+        title: "the tag of partial snapshots is not for people",
+        meaning: "A snapshot with the tag recoup-partial counts as what a stopped backup left: it is never the latest, and a complete one replaces it.",
+        effect: "Nothing was changed.",
+        next: "Choose another tag. To be rid of a partial snapshot, run its backup again, or forget it by its id.",
+    },
+    Code {
         code: "W0479",
         title: "the snapshot is a partial one",
         meaning: "A backup that had not come to its end left it: it holds what was stored until then and lacks the rest.",

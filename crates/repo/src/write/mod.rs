@@ -32,7 +32,7 @@ mod stream;
 mod transfer;
 mod walk;
 
-pub use partial::{Earlier, Parent, Story};
+pub use partial::{Earlier, Parent};
 pub use report::TreeReport;
 
 use self::budget::Budget;
@@ -258,6 +258,13 @@ impl Writer {
         let id = self.pipe.run.save(ObjectKind::Snapshot, json).await?;
         self.retire_partials(&snapshot.paths, u64::MAX).await;
         Ok(id)
+    }
+
+    /// Removes what earlier runs left of `paths`, for a run that found nothing new and writes no snapshot.
+    pub async fn forget_partials(&mut self, paths: &[String]) {
+        if !self.options.dry_run {
+            self.retire_partials(paths, u64::MAX).await;
+        }
     }
 
     /// Ends the run and releases the lock. What was stored and is in no snapshot is used by later runs.

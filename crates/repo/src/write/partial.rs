@@ -5,22 +5,18 @@
 //! Other tools know of no partial snapshot. So that none of them takes it for the newest or lets it push a
 //! complete one out, it is dated just before the run's parent; its own story stands in its `recoup` field.
 
-use super::walk::{self, Order};
+use super::walk::{Order, Past};
 use super::{TreeReport, Writer};
 use crate::id::Id;
 use crate::layout::ObjectKind;
-use crate::snapshot::{PARTIAL_TAG, Snapshot};
+use crate::snapshot::{PARTIAL_TAG, Snapshot, Story};
 use crate::tree::Tree;
 use jiff::{SignedDuration, Timestamp};
 use recoup_core::event::{Event, Finding, Severity};
 use recoup_core::{Error, Result};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::sync::Arc;
 use tokio::task::{JoinError, JoinHandle};
 
-/// Where the story stands in the `recoup` field.
-const FIELD: &str = "partial";
 /// So much earlier than its parent a partial snapshot is dated.
 const BEFORE_PARENT: SignedDuration = SignedDuration::from_millis(1);
 
@@ -59,15 +55,13 @@ impl Earlier {
     /// What `new`, a snapshot still without a tree, looks back to: `parent`, and of `snapshots` the partial ones of
     /// the same host and paths.
     pub fn of(new: &Snapshot, parent: Option<Parent>, snapshots: &[(Id, Snapshot)]) -> Self {
-        let is_same =
-            |old: &Snapshot| old.hostname == new.hostname && sorted(&old.paths) == sorted(&new.paths);
-        let partials = snapshots.iter().filter(|(_, old)| old.is_partial() && is_same(old));
+        let partials = snapshots.iter().filter(|(_, old)| old.story().is_some() && old.is_of_same_place(new));
         let mut partials: Vec<(Id, Snapshot)> = partials.cloned().collect();
         let worth =
             |story: &Story| (parent.is_none_or(|parent| story.at > parent.time), story.items, story.at);
-        partials.sort_by_cached_key(|(_, old)| Story::of(old).as_ref().map(worth));
+        partials.sort_by_cached_key(|(_, old)| old.story().as_ref().map(worth));
         let is_resumed =
-            partials.last().and_then(|(_, last)| Story::of(last)).is_some_and(|story| worth(&story).0);
+            partials.last().and_then(|(_, last)| last.story()).is_some_and(|story| worth(&story).0);
         let mut leaves = new.clone();
         leaves.tags.push(PARTIAL_TAG.to_owned());
         if let Some(parent) = parent {
@@ -76,6 +70,12 @@ impl Earlier {
             leaves.time.at = before.min(leaves.time.at);
         }
         Earlier { parent: parent.map(|parent| parent.tree), partials, is_resumed, leaves: Some(leaves) }
+    }
+
+    /// The same, but files are taken from the parent alone. What was left is replaced all the same.
+    #[must_use]
+    pub fn without_partial(self) -> Self {
+        Earlier { is_resumed: false, ..self }
     }
 
     /// The partial snapshot that files are taken from, if there is one.
@@ -87,32 +87,8 @@ impl Earlier {
         self.partials.last().filter(|_| self.is_resumed)
     }
 
-    pub(super) fn trees(&self) -> walk::Earlier<Option<Id>> {
-        walk::Earlier { parent: self.parent, partial: self.partial().map(|(_, snapshot)| snapshot.tree) }
-    }
-}
-
-fn sorted(paths: &[String]) -> Vec<&String> {
-    let mut paths: Vec<&String> = paths.iter().collect();
-    paths.sort_unstable();
-    paths
-}
-
-/// What a partial snapshot says of itself in its `recoup` field.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Story {
-    /// When its run began.
-    pub began: Timestamp,
-    /// When it was written.
-    pub at: Timestamp,
-    /// Entries that were done.
-    pub items: u64,
-}
-
-impl Story {
-    /// What `snapshot` says; `None` if it is not partial or somebody has taken that away.
-    pub fn of(snapshot: &Snapshot) -> Option<Story> {
-        serde_json::from_value(snapshot.recoup.as_ref()?.get(FIELD)?.clone()).ok()
+    pub(super) fn trees(&self) -> Past<Option<Id>> {
+        Past { parent: self.parent, partial: self.partial().map(|(_, snapshot)| snapshot.tree) }
     }
 }
 
@@ -149,7 +125,7 @@ impl Writer {
         let Earlier { partials, leaves, .. } = earlier;
         let paths = leaves.as_ref().map(|snapshot| snapshot.paths.clone()).unwrap_or_default();
         self.partials.extend(partials.into_iter().map(|(id, old)| {
-            let items = Story::of(&old).map_or(0, |story| story.items);
+            let items = old.story().map_or(0, |story| story.items);
             Partial { paths: paths.clone(), items, id }
         }));
         let every = self.options.partial_every.filter(|_| !self.options.dry_run);
@@ -194,8 +170,7 @@ impl Writer {
         }
         self.lock.check()?;
         let story = Story { began: under.began, at: self.repository.env().now(), items };
-        let recoup = Some(json!({ FIELD: story }));
-        let snapshot = Snapshot { tree, recoup, ..under.leaves.clone() };
+        let snapshot = Snapshot { tree, recoup: Some(story.to_field()), ..under.leaves.clone() };
         let id = self.pipe.run.save(ObjectKind::Snapshot, snapshot.encode()?).await?;
         // One that holds more, of an earlier run, stays until this run has come as far.
         let is_alone = self.retire_partials(&snapshot.paths, items).await;

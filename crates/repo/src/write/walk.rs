@@ -29,7 +29,7 @@ pub(super) struct Order {
     pub(super) repository: Repository,
     pub(super) runtime: Handle,
     /// Trees of earlier snapshots at the same place.
-    pub(super) earlier: Earlier<Option<Id>>,
+    pub(super) earlier: Past<Option<Id>>,
     /// For progress events.
     pub(super) address: String,
     pub(super) with_atime: bool,
@@ -61,16 +61,16 @@ impl Order {
 
 /// Something of the two snapshots that a walk looks back to.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Earlier<T> {
+pub(super) struct Past<T> {
     /// The last complete one.
     pub(super) parent: T,
     /// What a run since then left that did not come to its end.
     pub(super) partial: T,
 }
 
-impl<T> Earlier<T> {
-    fn map<'a, U>(&'a self, of: impl Fn(&'a T) -> U) -> Earlier<U> {
-        Earlier { parent: of(&self.parent), partial: of(&self.partial) }
+impl<T> Past<T> {
+    fn map<'a, U>(&'a self, of: impl Fn(&'a T) -> U) -> Past<U> {
+        Past { parent: of(&self.parent), partial: of(&self.partial) }
     }
 }
 

@@ -19,6 +19,7 @@ use recoup_repo::chunk::ChunkerKind;
 use recoup_repo::golang::time::GoTime;
 use recoup_repo::repository::Repository;
 use recoup_repo::repository::SnapshotFilter;
+use recoup_repo::snapshot::refuse_partial_tag;
 use recoup_repo::write::{Earlier, Parent, TreeReport, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
 use recoup_sources::files::roots::Roots;
@@ -172,7 +173,10 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let parent = arguments.parent(&repository, &snapshot, &all).await?;
     snapshot.parent = parent.map(|parent| parent.id);
     let parent_tree = parent.map(|parent| parent.tree);
-    let earlier = Earlier::of(&snapshot, parent, if arguments.force { &[] } else { &all });
+    let mut earlier = Earlier::of(&snapshot, parent, &all);
+    if arguments.force || arguments.parent.is_some() {
+        earlier = earlier.without_partial();
+    }
     let resumed = earlier.resumed();
     let mut writer = Writer::begin(&repository, arguments.write_options()).await?;
     let report = writer.tree(Box::new(roots), earlier, "repo").await?;
@@ -180,6 +184,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let saved = if arguments.dry_run {
         Saved::DryRun
     } else if arguments.skip_if_unchanged && parent_tree == Some(report.tree) {
+        writer.forget_partials(&snapshot.paths).await;
         Saved::Skipped
     } else {
         Saved::As(writer.snapshot(snapshot).await?)
@@ -226,7 +231,7 @@ impl Arguments {
             snapshot.time = GoTime::new(moment(time, &env.zone)?, &env.zone);
         }
         snapshot.tags = self.tags.iter().flat_map(|t| t.split(',')).map(str::to_owned).collect();
-        Ok(())
+        refuse_partial_tag(&snapshot.tags)
     }
 
     /// The snapshot whose unchanged files need not be read: the one that was named, or the newest of the group

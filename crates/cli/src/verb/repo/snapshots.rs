@@ -95,6 +95,6 @@ fn row(id: &Id, s: &Snapshot) -> Vec<String> {
 fn document(id: &Id, s: &Snapshot) -> Value {
     json!({
         "id": id, "time": s.time.at, "paths": s.paths, "hostname": s.hostname, "username": s.username,
-        "tags": s.tags, "tree": s.tree, "parent": s.parent, "program_version": s.program_version,
+        "tags": s.tags, "tree": s.tree, "parent": s.parent, "program_version": s.program_version, "partial": s.story(),
     })
 }

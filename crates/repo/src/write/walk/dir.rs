@@ -2,7 +2,7 @@
 
 use super::super::pipe::Inside;
 use super::super::run::{Stop, lock};
-use super::{Earlier, FileTask, Task, Walk, Worker};
+use super::{FileTask, Past, Task, Walk, Worker};
 use crate::blob::BlobHandle;
 use crate::chunk::ChunkerKind;
 use crate::id::Id;
@@ -25,7 +25,7 @@ pub(super) struct Dir {
     /// Its metadata; the root has none.
     pub(super) entry: Option<Entry>,
     /// What earlier snapshots have of this folder.
-    earlier: Earlier<Option<Id>>,
+    earlier: Past<Option<Id>>,
     /// The parent's tree, from the listing until the folder is stored; `None` if it could not be read.
     before: Mutex<Option<Tree>>,
     /// One for each entry, from the listing until the folder is stored.
@@ -58,11 +58,11 @@ impl Slot {
 }
 
 impl Dir {
-    pub(super) fn root(earlier: Earlier<Option<Id>>) -> Self {
+    pub(super) fn root(earlier: Past<Option<Id>>) -> Self {
         Dir::new(None, None, earlier)
     }
 
-    fn new(above: Option<(Arc<Dir>, usize)>, entry: Option<Entry>, earlier: Earlier<Option<Id>>) -> Self {
+    fn new(above: Option<(Arc<Dir>, usize)>, entry: Option<Entry>, earlier: Past<Option<Id>>) -> Self {
         let (before, slots, open) = (Mutex::default(), Mutex::default(), AtomicUsize::new(1));
         Dir { above, entry, earlier, before, slots, open }
     }
@@ -185,7 +185,7 @@ impl Walk<'_> {
         dir: &Arc<Dir>,
         slot: usize,
         item: Item,
-        before: Earlier<Option<&Node>>,
+        before: Past<Option<&Node>>,
         left: &mut Left,
     ) -> Slot {
         let Item { entry, body } = item;
@@ -229,7 +229,7 @@ impl Walk<'_> {
         &self,
         dir: &Dir,
         entry: &Entry,
-        before: Earlier<Option<&Node>>,
+        before: Past<Option<&Node>>,
         left: &mut Left,
     ) -> Option<Vec<Id>> {
         if let Some(content) = self.unchanged(dir, entry, before.parent) {
