@@ -165,6 +165,15 @@ impl Span {
     }
 }
 
+/// `count` things for people: "1 file", "2 files", "2 directories".
+pub fn counted(count: u64, thing: &str) -> String {
+    match (count, thing.strip_suffix('y')) {
+        (1, _) => format!("1 {thing}"),
+        (_, Some(stem)) => format!("{count} {stem}ies"),
+        _ => format!("{count} {thing}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,5 +196,11 @@ mod tests {
         assert_eq!(Span(Duration::from_secs(86_401)).to_string(), "1d");
         assert_eq!(String::from(Span(Duration::from_secs(5400))), "90m");
         assert_eq!(String::from(ByteSize(40 << 30)), "40 GiB");
+    }
+
+    #[test]
+    fn one_thing_is_not_several() {
+        let texts = [counted(0, "file"), counted(1, "file"), counted(2, "file"), counted(3, "directory")];
+        assert_eq!(texts, ["0 files", "1 file", "2 files", "3 directories"]);
     }
 }

@@ -24,6 +24,7 @@ use recoup_core::entry::Entry;
 use recoup_core::event::{Event, Finding, Outcome};
 use recoup_core::name::{NodeName, TreePath, escape};
 use recoup_core::plan::Heads;
+use recoup_core::units::counted;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
 use recoup_repo::write::{Earlier, Parent, WriteOptions, Writer};
@@ -159,8 +160,8 @@ impl<'a> BackupRun<'a> {
                     self.finding(incomplete(&address, &captured.proof));
                 }
                 let detail = format!(
-                    "{} files, {}",
-                    captured.record.files,
+                    "{}, {}",
+                    counted(captured.record.files, "file"),
                     recoup_core::units::ByteSize(captured.record.bytes)
                 );
                 self.end(timer, seconds, outcome, detail);
@@ -218,9 +219,16 @@ impl<'a> BackupRun<'a> {
         let position = capture.position;
         let said = match &proof.why {
             Some(why) => why.clone(),
-            None => position
-                .as_ref()
-                .map_or_else(|| format!("{files} files read to their end"), ToString::to_string),
+            None => position.as_ref().map_or_else(
+                || {
+                    format!(
+                        "{} read to {} end",
+                        counted(files, "file"),
+                        if files == 1 { "its" } else { "their" }
+                    )
+                },
+                ToString::to_string,
+            ),
         };
         let config = &self.session.config().sources[name];
         let record = SourceRecord {

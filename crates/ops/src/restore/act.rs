@@ -13,7 +13,7 @@ use recoup_core::env::Env;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::escape;
 use recoup_core::plan::{Action, Health, Step};
-use recoup_core::units::ByteSize;
+use recoup_core::units::{ByteSize, counted};
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::locks::{LockGuard, LockMode};
 use recoup_repo::read::glob::Pattern;
@@ -126,7 +126,7 @@ impl<'a> RestoreActor<'a> {
                 .code("E0601")
                 .into());
         }
-        let message = format!("{} files, {}", report.files, ByteSize(report.bytes));
+        let message = format!("{}, {}", counted(report.files, "file"), ByteSize(report.bytes));
         let mut findings: Vec<Finding> = report
             .errors
             .iter()

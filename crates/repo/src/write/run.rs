@@ -96,7 +96,8 @@ impl Run {
 
     /// The reason why the run ended; a run that ended says so again to whoever asks later.
     pub(super) fn take_error(&self) -> Error {
-        let ended = || Error::bug("go on with a backup that ended").effect("no snapshot was written");
+        let ended =
+            || Error::bug("go on with a backup that ended").effect("no complete snapshot was written");
         lock(&self.error).take().unwrap_or_else(ended)
     }
 
@@ -114,7 +115,7 @@ impl Run {
             if !self.is_stopped()
                 && let Err(err) = self.upload(pack).await
             {
-                self.fail(err.effect("no snapshot was written; earlier ones are not touched"));
+                self.fail(err.effect("no complete snapshot was written; earlier ones are not touched"));
             }
             self.outstanding.send_modify(|outstanding| {
                 outstanding.packs.remove(&number);

@@ -9,6 +9,7 @@ use crate::render::answer::Format;
 use clap::{Args, ValueEnum};
 use recoup_core::event::Outcome;
 use recoup_core::name::escape;
+use recoup_core::units::counted;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::export::{Archive, Exported, export};
 use recoup_store::local::durable;
@@ -84,7 +85,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         }
     };
     let shown = escape(target.as_os_str().as_bytes());
-    let text = format!("wrote {} files to {shown}\n", done.files);
+    let text = format!("wrote {} to {shown}\n", counted(done.files, "file"));
     Ok(Answer::new("repo dump", Outcome::Pass, text).with(json!({
         "snapshot": id, "path": format!("/{path}"), "target": shown, "files": done.files,
         "bytes": done.bytes,

@@ -8,6 +8,7 @@ use clap::Args;
 use recoup_core::Result;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::escape;
+use recoup_core::units::counted;
 use recoup_repo::repository::SnapshotFilter;
 use recoup_repo::{Id, Problem, Snapshot};
 use serde_json::{Value, json};
@@ -61,7 +62,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     }
     let rows: Vec<Vec<String>> = list.snapshots.iter().map(|(id, s)| row(id, s)).collect();
     let mut text = table(&["id", "time", "host", "tags", "paths"], &rows, &[]);
-    text.push_str(&format!("{} snapshots\n", rows.len()));
+    text.push_str(&format!("{}\n", counted(rows.len() as u64, "snapshot")));
     let documents: Vec<Value> = list.snapshots.iter().map(|(id, s)| document(id, s)).collect();
     let outcome = if list.problems.is_empty() { Outcome::Pass } else { Outcome::Fail };
     Ok(Answer::new("repo snapshots", outcome, text)

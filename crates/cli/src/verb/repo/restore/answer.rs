@@ -4,7 +4,7 @@ use super::super::backup::problem;
 use crate::render::Answer;
 use recoup_core::Error;
 use recoup_core::event::{Finding, Outcome, Severity};
-use recoup_core::units::ByteSize;
+use recoup_core::units::{ByteSize, counted};
 use recoup_repo::read::RestoreReport;
 use recoup_sources::files::beneath::RestoreNotes;
 use serde_json::{Value, json};
@@ -25,14 +25,14 @@ pub(super) fn answer(id: &str, done: &Done<'_>, seconds: f64) -> Answer {
     let Done { report, notes, not_deleted, verify } = *done;
     let mut text = not_restored(report, "not restored");
     text.push_str(&format!(
-        "restored {} files, {} directories, {} from {id} in {seconds:.1} s\n",
-        report.files,
-        report.dirs,
+        "restored {}, {}, {} from {id} in {seconds:.1} s\n",
+        counted(report.files, "file"),
+        counted(report.dirs, "directory"),
         ByteSize(report.bytes)
     ));
     text.push_str(&in_place(report, notes.left));
     if verify {
-        text.push_str(&format!("read back and compared: {} files\n", report.verified));
+        text.push_str(&format!("read back and compared: {}\n", counted(report.verified, "file")));
     }
     text.push_str(&deleted(report, "deleted"));
     if let Some(error) = not_deleted {
@@ -63,9 +63,9 @@ pub(super) fn planned(
     let mut text: String = steps.iter().map(|(path, what)| format!("{what:8} {path}\n")).collect();
     text.push_str(&not_restored(report, "could not be restored"));
     text.push_str(&format!(
-        "would restore {} files, {} directories, {} from {id}\n",
-        report.files,
-        report.dirs,
+        "would restore {}, {}, {} from {id}\n",
+        counted(report.files, "file"),
+        counted(report.dirs, "directory"),
         ByteSize(report.bytes)
     ));
     text.push_str(&in_place(report, 0));
