@@ -77,7 +77,7 @@ class Tool:
             figures = target.with_name("figures")
             figures.unlink(missing_ok=True)
             # A launcher of its own: a process inherits the peak memory of the one that starts it.
-            launcher = [sys.executable, "-I", "-S", str(LAUNCH), str(figures)]
+            launcher = [str(Path(sys.executable).absolute()), "-I", "-S", str(LAUNCH), str(figures)]
             subprocess.run(
                 [*launcher, *argv],
                 env=self._env(),

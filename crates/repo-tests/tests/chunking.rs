@@ -16,7 +16,7 @@ use recoup_repo::chunk::ChunkerKind;
 use recoup_repo::keyfile::PasswordStrength;
 use recoup_repo::repository::{InitOptions, Repository};
 use recoup_repo::write::{TreeReport, WriteOptions, Writer};
-use recoup_repo::{Id, Snapshot};
+use recoup_repo::{BlobHandle, Id, Snapshot};
 use recoup_store::Store;
 use recoup_store::local::Local;
 use recoup_store::memory::Memory;
@@ -200,12 +200,22 @@ async fn a_stream_is_cut_as_it_was_asked() {
         let repository = fresh(Arc::new(Memory::new())).await;
         let options = WriteOptions { chunker, ..WriteOptions::default() };
         let mut writer = Writer::begin(&repository, options).await.unwrap();
-        let source = Box::new(std::io::Cursor::new(dump(1, 100_000)));
+        let sent = dump(1, 100_000);
+        let source = Box::new(std::io::Cursor::new(sent.clone()));
         let path = TreePath::parse(b"dump.sql").unwrap();
-        writer.stream(&path, source, repository.env().now()).await.unwrap();
+        let (tree, bytes) = writer.stream(&path, source, repository.env().now()).await.unwrap();
         let blobs = writer.added().data_blobs;
         assert!(pieces.contains(&blobs), "{blobs} pieces by {chunker}");
+        writer.flush().await.unwrap();
         writer.finish().await.unwrap();
+        // Several threads stored the pieces; their order is that of the stream.
+        repository.reload_index().await.unwrap();
+        let root = repository.tree(&tree).await.unwrap();
+        let mut stored = Vec::new();
+        for id in root.nodes[0].content.as_ref().unwrap() {
+            stored.extend_from_slice(&repository.blob(BlobHandle::data(*id)).await.unwrap());
+        }
+        assert!(stored == sent && bytes == sent.len() as u64, "{chunker}");
     }
 }
 

@@ -60,34 +60,51 @@ impl Compressor {
 /// `Kind::Corrupt` if it gives more or less or is no zstd; `Kind::Refused` if `claimed` is above `max`.
 pub fn decompress_exact(packed: &[u8], claimed: u64, max: u64) -> Result<Vec<u8>> {
     let mut out = Vec::new();
-    decompress_into(packed, claimed, max, &mut out)?;
+    decompress_behind(packed, claimed, max, &mut out, 0)?;
     Ok(out)
 }
 
-/// Like [`decompress_exact`], in place of what is in `out`, whose memory is used again.
+/// Like [`decompress_exact`]: the result goes into `memory` from the place `at` on, over what is there. `memory` grows
+/// as it must and never shrinks.
 ///
 /// # Errors
 /// Like [`decompress_exact`].
-pub fn decompress_into(packed: &[u8], claimed: u64, max: u64, out: &mut Vec<u8>) -> Result<()> {
+pub fn decompress_behind(
+    packed: &[u8],
+    claimed: u64,
+    max: u64,
+    memory: &mut Vec<u8>,
+    at: usize,
+) -> Result<()> {
     if claimed > max {
         return Err(too_large(claimed, max));
     }
-    out.clear();
-    match bulk::Decompressor::upper_bound(packed) {
+    let length = match bulk::Decompressor::upper_bound(packed) {
         Some(told) if told as u64 != claimed => {
             return Err(corrupt(&format!("it claims {claimed} bytes and holds {told}")));
         }
         Some(told) => {
-            out.reserve(told);
-            DECODER.with_borrow_mut(|decoder| decompress(decoder, packed, out))?;
+            grow(memory, at + told);
+            DECODER.with_borrow_mut(|decoder| decompress(decoder, packed, &mut memory[at..at + told]))?
         }
         // a frame without a content size, as a streaming encoder writes it
-        None => *out = stream(packed, claimed)?,
-    }
-    if out.len() as u64 == claimed {
+        None => {
+            let out = stream(packed, claimed)?;
+            grow(memory, at + out.len());
+            memory[at..at + out.len()].copy_from_slice(&out);
+            out.len()
+        }
+    };
+    if length as u64 == claimed {
         return Ok(());
     }
-    Err(corrupt(&format!("it claims {claimed} bytes and holds {} or more", out.len())))
+    Err(corrupt(&format!("it claims {claimed} bytes and holds {length} or more")))
+}
+
+fn grow(memory: &mut Vec<u8>, length: usize) {
+    if memory.len() < length {
+        memory.resize(length, 0);
+    }
 }
 
 thread_local! {
@@ -98,18 +115,18 @@ thread_local! {
 fn decompress(
     kept: &mut Option<bulk::Decompressor<'static>>,
     packed: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<()> {
+    out: &mut [u8],
+) -> Result<usize> {
     let mut decoder = match kept.take() {
         Some(decoder) => decoder,
         None => bulk::Decompressor::new().map_err(|cause| Error::bug("set up zstd").caused_by(cause))?,
     };
     // One that failed is not used again.
-    decoder
+    let length = decoder
         .decompress_to_buffer(packed, out)
         .map_err(|cause| corrupt("zstd cannot read it").caused_by(cause))?;
     *kept = Some(decoder);
-    Ok(())
+    Ok(length)
 }
 
 /// Decompresses `packed` to at most `max` bytes.

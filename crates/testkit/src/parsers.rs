@@ -190,14 +190,14 @@ fn blob(input: &[u8]) -> bool {
     let length = (stored.len() + OVERHEAD_BYTES) as u32;
     let entry = PackEntry { handle: BlobHandle { kind, id }, offset: 0, length, uncompressed };
     let sealed = key().seal(&crate::env::real(), stored);
-    let opened = open_blob(&key(), &entry, sealed.clone(), &limits);
+    let opened = open_blob(&key(), &entry, &sealed, &limits);
     let taken = opened.is_ok();
     match opened {
         Ok(opened) => assert_eq!(Some(opened), plain),
         Err(e) => assert!(plain.is_none_or(|p| p.len() as u64 > limits.plain_bytes_max(kind)), "{e:?}"),
     }
     let other = PackEntry { handle: BlobHandle { kind, id: Id::of(b"another") }, ..entry };
-    assert!(open_blob(&key(), &other, sealed, &limits).is_err());
+    assert!(open_blob(&key(), &other, &sealed, &limits).is_err());
     taken
 }
 

@@ -212,13 +212,21 @@ async fn open_window(
     let work = move || {
         let mut ahead = &bytes[..];
         let mut opener = BlobOpener::default();
-        let mut is_damaged = |entry: &PackEntry| {
+        let (mut damaged, mut open) = (Vec::new(), Vec::new());
+        let mut entries = inside.iter().peekable();
+        while let Some(entry) = entries.next() {
             let from = (u64::from(entry.offset) - start) as usize;
-            let Some(sealed) = bytes.get(from..from + entry.length as usize) else { return true };
-            let id_of = |plain: &[u8]| hash.update_beside(&mut ahead, plain);
-            opener.open_beside(repo.key(), entry, sealed, repo.limits(), id_of).is_err()
-        };
-        let damaged = inside.iter().filter(|entry| is_damaged(entry)).map(|entry| entry.handle).collect();
+            let sealed = bytes.get(from..from + entry.length as usize);
+            match sealed.map(|sealed| opener.add(repo.key(), entry, sealed, repo.limits())) {
+                Some(Ok(())) => open.push(entry.handle),
+                _ => damaged.push(entry.handle),
+            }
+            if opener.is_full() || entries.peek().is_none() {
+                let (_, proven) = opener.prove(|plain| hash.update_beside(&mut ahead, plain));
+                let bad = open.drain(..).zip(proven).filter(|(_, range)| range.is_none());
+                damaged.extend(bad.map(|(blob, _)| blob));
+            }
+        }
         hash.update(ahead);
         (damaged, hash)
     };

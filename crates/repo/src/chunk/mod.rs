@@ -12,6 +12,7 @@ pub use pages::Pages;
 pub use polynomial::{is_irreducible, random_polynomial};
 pub use rabin::{Rabin, RabinTables, ZERO_CHUNK_BYTES};
 
+use crate::id::Id;
 use std::fmt;
 
 /// Which chunker.
@@ -49,6 +50,11 @@ pub trait Chunker: Send {
     /// of the next chunk, or `None` if more bytes are needed. At the end of the stream what is left is
     /// the last chunk, and the caller calls [`Chunker::reset`].
     fn cut(&mut self, chunk: &[u8]) -> Option<usize>;
+
+    /// The name of the chunk that was cut last, if it had to be hashed to find its end.
+    fn known(&self) -> Option<Id> {
+        None
+    }
 
     /// Forgets the chunk under way; the next call starts a new one.
     fn reset(&mut self);

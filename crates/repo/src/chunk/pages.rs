@@ -34,6 +34,8 @@ pub struct Pages {
     leaves_until: u64,
     /// Length of a leaf in bytes; 0 before the head of the file was seen.
     leaf: u64,
+    /// The chunk that was cut last, if it is one of the parent's.
+    known: Option<Id>,
 }
 
 impl Pages {
@@ -45,7 +47,7 @@ impl Pages {
         parent.truncate(usable);
         let mut parent = parent.into_iter();
         let next = parent.next();
-        Pages { parent, next, at: 0, leaves_until: 0, leaf: 0 }
+        Pages { parent, next, at: 0, leaves_until: 0, leaf: 0, known: None }
     }
 
     /// Ends the chunk under way at the place `end` of the file, if it is there.
@@ -63,6 +65,7 @@ impl Pages {
 
 impl Chunker for Pages {
     fn cut(&mut self, chunk: &[u8]) -> Option<usize> {
+        self.known = None;
         if chunk.is_empty() {
             return None;
         }
@@ -78,12 +81,18 @@ impl Chunker for Pages {
         let run = chunk.get(..length)?;
         self.next = self.parent.next();
         // What is as short as a leaf is cut the same way, changed or not.
-        if length as u64 <= self.leaf || Id::of(run) == id {
+        let is_short = length as u64 <= self.leaf;
+        self.known = (!is_short && Id::of(run) == id).then_some(id);
+        if is_short || self.known.is_some() {
             self.at += length as u64;
             return Some(length);
         }
         self.leaves_until = self.at + length as u64;
         self.cut_leaf(chunk)
+    }
+
+    fn known(&self) -> Option<Id> {
+        self.known
     }
 
     /// Chunks follow from each other here; a new file takes a new chunker.
@@ -132,6 +141,8 @@ mod tests {
         while end < data.len() {
             end = (end + step).min(data.len());
             while let Some(length) = chunker.cut(&data[start..end]) {
+                let known = chunker.known();
+                assert!(known.is_none_or(|id| id == Id::of(&data[start..start + length])), "a wrong name");
                 chunks.push(data[start..start + length].to_vec());
                 start += length;
                 chunker.reset();

@@ -47,24 +47,23 @@ impl Hasher {
         self.open.extend_from_slice(rest);
     }
 
-    /// Hashes `blob`, and meanwhile takes in bytes from the front of `ahead`, about as many as `blob` has
-    /// and perhaps none. They are cut off `ahead`.
-    pub fn update_beside(&mut self, ahead: &mut &[u8], blob: &[u8]) -> Id {
-        let mut lane = Lane::new(blob);
-        let Some(lanes) = Lanes::get() else { return lane.finish() };
-        let (mut blocks, rest) = self.align(ahead).as_chunks();
-        while !lane.is_done() && !blocks.is_empty() {
-            let count = lane.ahead().len().min(blocks.len());
-            let mut states = [lane.state, self.state];
-            lanes.compress(&mut states, [&lane.ahead()[..count], &blocks[..count]]);
-            [lane.state, self.state] = states;
-            lane.skip(count);
-            self.blocks += count as u64;
-            blocks = &blocks[count..];
-        }
-        let left = blocks.as_flattened().len() + rest.len();
+    /// Hashes `blobs`, and meanwhile takes in bytes from the front of `ahead`, at most about as many as they have
+    /// and perhaps none. They are cut off `ahead`. Gives the ids of the blobs, in their order.
+    pub fn update_beside(&mut self, ahead: &mut &[u8], blobs: &[&[u8]]) -> Vec<Id> {
+        let blocks = self.align(ahead).as_chunks();
+        let mut stream = Lane {
+            state: self.state,
+            body: blocks.0,
+            tail: [[0; size_of::<Block>()]; 2],
+            tail_blocks: 0,
+            at: 0,
+        };
+        let ids = hash_beside(&mut stream, blobs);
+        self.state = stream.state;
+        self.blocks += stream.at as u64;
+        let left = stream.ahead().as_flattened().len() + blocks.1.len();
         *ahead = &ahead[ahead.len() - left..];
-        lane.finish()
+        ids
     }
 
     /// The hash of everything that was taken in.
@@ -93,50 +92,45 @@ impl Hasher {
 
 /// The ids of `blobs`, in their order.
 pub fn ids(blobs: &[&[u8]]) -> Vec<Id> {
+    hash_beside(&mut Lane { tail_blocks: 0, ..Lane::new(&[]) }, blobs)
+}
+
+/// The ids of `blobs`. Where fewer than [`LANES`] are under way, `stream` goes on beside them as long as it has blocks.
+fn hash_beside<'a>(stream: &mut Lane<'a>, blobs: &[&'a [u8]]) -> Vec<Id> {
     let Some(lanes) = Lanes::get() else {
         return blobs.iter().map(|blob| Lane::new(blob).finish()).collect();
     };
     let mut ids = vec![Id::from_bytes([0; Id::BYTES]); blobs.len()];
     let mut waiting = blobs.iter().map(|blob| Lane::new(blob)).enumerate();
-    let mut running: Vec<(usize, Lane)> = waiting.by_ref().take(LANES).collect();
-    while running.len() > 1 {
-        together(lanes, &mut running);
+    let mut running: Vec<(usize, Lane<'a>)> = Vec::with_capacity(LANES);
+    loop {
+        let room = LANES - usize::from(!stream.is_done()) - running.len();
+        running.extend(waiting.by_ref().take(room));
+        match running.as_mut_slice() {
+            [] => return ids,
+            [(_, a), (_, b), (_, c)] => together(lanes, [a, b, c]),
+            [(_, a), (_, b)] if !stream.is_done() => together(lanes, [a, b, stream]),
+            [(_, a), (_, b)] => together(lanes, [a, b]),
+            [(_, a)] if !stream.is_done() => together(lanes, [a, stream]),
+            alone => alone.iter_mut().for_each(|(_, lane)| lane.run()),
+        }
         for slot in (0..running.len()).rev() {
             if running[slot].1.is_done() {
                 let (nr, lane) = running.swap_remove(slot);
                 ids[nr] = id(lane.state);
-                running.extend(waiting.next());
             }
         }
     }
-    for (nr, lane) in running {
-        ids[nr] = lane.finish();
-    }
-    ids
 }
 
-/// Takes all of `running`, two or three, as far as the shortest of them goes.
-fn together(lanes: Lanes, running: &mut [(usize, Lane<'_>)]) {
-    let count = running.iter().map(|(_, lane)| lane.ahead().len()).min().unwrap_or(0);
-    match running {
-        [(_, a), (_, b), (_, c)] => {
-            let mut states = [a.state, b.state, c.state];
-            lanes.compress(&mut states, [&a.ahead()[..count], &b.ahead()[..count], &c.ahead()[..count]]);
-            [a.state, b.state, c.state] = states;
-        }
-        [(_, a), (_, b)] => {
-            let mut states = [a.state, b.state];
-            lanes.compress(&mut states, [&a.ahead()[..count], &b.ahead()[..count]]);
-            [a.state, b.state] = states;
-        }
-        _ => {
-            for (_, lane) in &mut *running {
-                compress256(&mut lane.state, &lane.body[lane.at..lane.at + count.min(lane.body.len())]);
-            }
-        }
-    }
-    for (_, lane) in running {
-        lane.skip(count);
+/// Takes all of `running` as far as the shortest of them goes.
+fn together<const N: usize>(lanes: Lanes, mut running: [&mut Lane<'_>; N]) {
+    let count = running.iter().map(|lane| lane.ahead().len()).min().unwrap_or(0);
+    let mut states = running.each_ref().map(|lane| lane.state);
+    lanes.compress(&mut states, running.each_ref().map(|lane| &lane.ahead()[..count]));
+    for (lane, state) in running.iter_mut().zip(states) {
+        lane.state = state;
+        lane.at += count;
     }
 }
 
@@ -165,23 +159,23 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn skip(&mut self, blocks: usize) {
-        self.at += blocks;
-    }
-
     fn is_done(&self) -> bool {
         self.at == self.body.len() + self.tail_blocks
     }
 
-    fn finish(mut self) -> Id {
+    /// Goes to its end, alone.
+    fn run(&mut self) {
         let mut state = self.state;
         while !self.is_done() {
-            let ahead = self.ahead();
-            let count = ahead.len();
-            compress256(&mut state, ahead);
-            self.skip(count);
+            compress256(&mut state, self.ahead());
+            self.at += self.ahead().len();
         }
-        id(state)
+        self.state = state;
+    }
+
+    fn finish(mut self) -> Id {
+        self.run();
+        id(self.state)
     }
 }
 
@@ -227,12 +221,14 @@ mod tests {
         }
 
         #[test]
-        fn a_stream_beside_blobs_loses_no_byte(start in blob(), long in blob(), blobs in prop::collection::vec(blob(), 0..5)) {
+        fn a_stream_beside_blobs_loses_no_byte(start in blob(), long in blob(), blobs in prop::collection::vec(blob(), 0..9), together in 1..5_usize) {
             let mut hasher = Hasher::default();
             hasher.update(&start);
             let mut ahead = long.as_slice();
-            for blob in &blobs {
-                prop_assert_eq!(hasher.update_beside(&mut ahead, blob), Id::of(blob));
+            for some in blobs.chunks(together) {
+                let slices: Vec<&[u8]> = some.iter().map(Vec::as_slice).collect();
+                let alone: Vec<Id> = some.iter().map(|blob| Id::of(blob)).collect();
+                prop_assert_eq!(hasher.update_beside(&mut ahead, &slices), alone);
             }
             hasher.update(ahead);
             prop_assert_eq!(hasher.finish(), Id::of(&[start, long].concat()));

@@ -125,7 +125,7 @@ async fn tree(repo: &Repository, facts: &Facts, id: Id) -> Result<Tree> {
         }
         let key = layout::key(ObjectKind::Pack, &pack.id);
         let sealed = repo.store().get(&key, Some(u64::from(entry.offset)..entry.end())).await;
-        let plain = sealed.and_then(|sealed| open_blob(repo.key(), &entry, sealed.to_vec(), repo.limits()));
+        let plain = sealed.and_then(|sealed| open_blob(repo.key(), &entry, &sealed, repo.limits()));
         match plain.and_then(|plain| Tree::decode(&plain)) {
             Ok(tree) => match tree.problems.iter().find(|problem| problem.lost) {
                 None => return Ok(tree),

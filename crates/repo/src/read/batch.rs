@@ -1,5 +1,5 @@
-//! The files of one batch: begun, filled, finished. Two small batches are under way at a time, so that the threads
-//! have work while one batch waits for its last file.
+//! The files of one batch: begun, filled, finished. Two batches are under way at a time, so that the threads have work
+//! while one batch waits for its last file.
 
 use super::delta::{self, Begun, How};
 use super::pieces::{Layout, plan};
@@ -14,12 +14,13 @@ use recoup_core::name::TreePath;
 use recoup_core::{Error, Result};
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// Files that a thread begins or finishes in one go.
 const FILES_PER_TASK: usize = 25;
-/// Packs that are read at a time.
-const READS_AT_ONCE: usize = 6;
+/// Packs that are read at a time, by all batches together.
+pub(super) const READS_AT_ONCE: usize = 6;
 
 /// What the files of every batch share.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub(super) struct Means {
     pub(super) target: Arc<dyn Target>,
     pub(super) keep_damaged: bool,
     pub(super) progress: Arc<Progress>,
+    /// Leave to read a pack.
+    pub(super) reads: Arc<Semaphore>,
 }
 
 /// What became of a file.
@@ -113,7 +116,17 @@ impl Means {
         let reads = plan(&self.index, wanted);
         let open = Arc::new(open);
         let mut under_way = futures_util::stream::iter(reads)
-            .map(|read| one_read(self.repo.clone(), read, Arc::clone(&open), Arc::clone(&self.progress)))
+            .map(|read| {
+                let (open, progress) = (Arc::clone(&open), Arc::clone(&self.progress));
+                async move {
+                    let _leave = self
+                        .reads
+                        .acquire()
+                        .await
+                        .map_err(|cause| Error::bug("read a pack").caused_by(cause))?;
+                    one_read(self.repo.clone(), read, open, progress).await
+                }
+            })
             .buffer_unordered(READS_AT_ONCE);
         while let Some(result) = under_way.next().await {
             result?;

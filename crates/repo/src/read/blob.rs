@@ -74,7 +74,7 @@ impl Repository {
         let pack = layout::key(ObjectKind::Pack, &location.pack);
         let range = u64::from(location.entry.offset)..location.entry.end();
         let sealed = self.store().get(&pack, Some(range)).await?;
-        let plain = open_blob(self.key(), &location.entry, sealed.to_vec(), self.limits());
+        let plain = open_blob(self.key(), &location.entry, &sealed, self.limits());
         plain.map(Bytes::from).map_err(|err| err.with("pack", location.pack))
     }
 }

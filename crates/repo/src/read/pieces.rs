@@ -7,6 +7,9 @@ use std::collections::HashMap;
 
 /// Most bytes of one read, unless a single blob is larger.
 const READ_BYTES_MAX: u64 = 16 << 20;
+/// Most bytes that one read gives, unless a single blob is larger: one thread opens all of it, and the last read of
+/// a restore keeps the others waiting.
+const PLAIN_BYTES_MAX: u64 = 32 << 20;
 /// A gap that is read over rather than asked around.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
@@ -75,18 +78,22 @@ pub(super) fn plan(index: &Index, wanted: HashMap<Id, Vec<Use>>) -> Vec<Read> {
         .collect();
     pieces.sort_unstable_by_key(|piece| (piece.location.pack, piece.location.entry.offset));
     let mut reads: Vec<Read> = Vec::new();
-    // Where the last read begins and ends; asking it for each of its thousands of pieces would take a while.
-    let (mut start, mut end) = (0, 0);
+    // Where the last read begins and ends, and what it gives; asking it for each of its thousands of pieces would take a while.
+    let (mut start, mut end, mut plain) = (0, 0, 0_u64);
     for piece in pieces {
         let (from, to) = (u64::from(piece.location.entry.offset), piece.location.entry.end());
-        let fits = from <= end + GAP_BYTES_MAX && to.saturating_sub(start) <= READ_BYTES_MAX;
+        let bytes = piece.location.entry.plain_bytes();
+        let fits = from <= end + GAP_BYTES_MAX
+            && to.saturating_sub(start) <= READ_BYTES_MAX
+            && plain.saturating_add(bytes) <= PLAIN_BYTES_MAX;
         match reads.last_mut().filter(|read| fits && read.pack == piece.location.pack) {
             Some(read) => {
                 end = end.max(to);
+                plain = plain.saturating_add(bytes);
                 read.pieces.push(piece);
             }
             None => {
-                (start, end) = (from, to);
+                (start, end, plain) = (from, to, bytes);
                 reads.push(Read { pack: piece.location.pack, pieces: vec![piece] });
             }
         }

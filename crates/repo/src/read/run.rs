@@ -1,6 +1,6 @@
 //! One restore under way, batch by batch.
 
-use super::batch::{Event, Means, UnderWay};
+use super::batch::{Event, Means, READS_AT_ONCE, UnderWay};
 use super::links::{Link, Links};
 use super::pieces::{Layout, lay_out};
 use super::progress::Progress;
@@ -18,16 +18,15 @@ use recoup_core::units::ByteSize;
 use recoup_core::{Error, Kind, Result};
 use std::collections::HashSet;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// Files that are open at a time.
 const FILES_MAX: usize = 200;
 /// Blobs of a batch; a single file may have more.
 const BLOBS_MAX: usize = 50_000;
 /// Bytes of a batch, as the entries claim them; a single file may have more. A file counts as restored at the end
-/// of its batch, so this is what a restore that is stopped has to do again.
+/// of its batch, so twice this is what a restore that is stopped has to do again.
 const BYTES_MAX: u64 = 512 << 20;
-/// Bytes of a batch beside which another one may be under way.
-const BYTES_SMALL: u64 = 64 << 20;
 
 /// One restore under way.
 pub(super) struct Run {
@@ -40,7 +39,6 @@ pub(super) struct Run {
     report: RestoreReport,
     /// The batch before this one, if it may not be over yet, and what is to be done after its files.
     before: Option<(UnderWay, Vec<Later>)>,
-    is_small: bool,
 }
 
 impl Run {
@@ -52,13 +50,19 @@ impl Run {
         progress: Arc<Progress>,
     ) -> Self {
         Run {
-            means: Means { repo: repo.clone(), index, target, keep_damaged, progress },
+            means: Means {
+                repo: repo.clone(),
+                index,
+                target,
+                keep_damaged,
+                progress,
+                reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            },
             links: Links::default(),
             failed_dirs: HashSet::new(),
             not_restored: HashSet::new(),
             report: RestoreReport::default(),
             before: None,
-            is_small: true,
         }
     }
 
@@ -108,14 +112,9 @@ impl Run {
                 },
             }
         }
-        let bytes = begun.iter().fold(0_u64, |sum, (_, entry, _)| sum.saturating_add(entry.size));
-        let is_small = bytes <= BYTES_SMALL;
-        if !(is_small && self.is_small) {
-            self.end_before().await?;
-        }
         let under_way = self.means.start(begun);
         self.end_before().await?;
-        (self.before, self.is_small) = (Some((under_way, later)), is_small);
+        self.before = Some((under_way, later));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use super::blob::is_damage;
 use super::pieces::{Layout, Piece, Read, without_holes};
 use super::progress::Progress;
+use crate::hash;
 use crate::layout::{self, ObjectKind};
 use crate::pack::BlobOpener;
 use crate::repository::Repository;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use recoup_core::entry::{Entry, FileTarget, PathProblem};
 use recoup_core::name::TreePath;
 use recoup_core::{Error, Result};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A file that is open at the target.
@@ -80,13 +82,7 @@ pub(super) async fn one_read(
     };
     let bad = {
         let (repo, open, progress) = (repo.clone(), Arc::clone(&open), Arc::clone(&progress));
-        blocking(move || {
-            let mut opener = BlobOpener::default();
-            let mut write =
-                |piece: &Piece| write_piece(&repo, &mut opener, &bytes, range.start, piece, &open, &progress);
-            pieces.into_iter().filter(|piece| !write(piece)).collect::<Vec<_>>()
-        })
-        .await?
+        blocking(move || write_pieces(&repo, &bytes, range.start, pieces, &open, &progress)).await?
     };
     for piece in bad {
         let handle = piece.location.entry.handle;
@@ -94,7 +90,12 @@ pub(super) async fn one_read(
             Ok((plain, again)) => {
                 note_flaky(&piece, &open, again);
                 let (open, progress) = (Arc::clone(&open), Arc::clone(&progress));
-                blocking(move || write_plain(&plain, &piece, &open, &progress)).await?;
+                let write = move || {
+                    for &(file, offset) in &piece.uses {
+                        write_plain(&plain, &open[file], offset, &progress);
+                    }
+                };
+                blocking(write).await?;
             }
             Err(err) if is_damage(&err) => mark_damaged(&piece, &open, &progress),
             Err(err) => return Err(err),
@@ -103,38 +104,73 @@ pub(super) async fn one_read(
     Ok(())
 }
 
-/// False if the bytes are not the blob.
-fn write_piece(
+/// Writes the pieces that lie in `bytes`, which start at `start` of their pack; gives those that do not. They are
+/// opened a few at a time, and neighbours in a file are written in one call.
+fn write_pieces(
     repo: &Repository,
-    opener: &mut BlobOpener,
     bytes: &[u8],
     start: u64,
-    piece: &Piece,
+    pieces: Vec<Piece>,
     open: &[Open],
     progress: &Progress,
-) -> bool {
-    let entry = &piece.location.entry;
-    let from = (u64::from(entry.offset) - start) as usize;
-    let Some(sealed) = bytes.get(from..from + entry.length as usize) else { return false };
-    match opener.open(repo.key(), entry, sealed, repo.limits()) {
-        Ok(plain) => {
-            write_plain(plain, piece, open, progress);
-            true
+) -> Vec<Piece> {
+    let mut opener = BlobOpener::default();
+    let (mut bad, mut opened) = (Vec::new(), Vec::new());
+    let mut pieces = pieces.into_iter().peekable();
+    while let Some(piece) = pieces.next() {
+        let entry = &piece.location.entry;
+        let from = (u64::from(entry.offset) - start) as usize;
+        let sealed = bytes.get(from..from + entry.length as usize);
+        match sealed.map(|sealed| opener.add(repo.key(), entry, sealed, repo.limits())) {
+            Some(Ok(())) => opened.push(piece),
+            _ => bad.push(piece),
         }
-        Err(_) => false,
+        if opener.is_full() || pieces.peek().is_none() {
+            let (memory, proven) = opener.prove(hash::ids);
+            let mut writes = Vec::new();
+            for (piece, range) in opened.drain(..).zip(proven) {
+                match range {
+                    Some(range) => add_writes(&mut writes, &piece, range),
+                    None => bad.push(piece),
+                }
+            }
+            for Write { file, offset, range } in writes {
+                write_plain(&memory[range], &open[file], offset, progress);
+            }
+        }
+    }
+    bad
+}
+
+/// A range of the memory that goes to one place.
+struct Write {
+    file: usize,
+    offset: u64,
+    range: Range<usize>,
+}
+
+/// Adds what is to be done with a piece that lies at `range` of the memory, to the last write if it goes on there.
+fn add_writes(writes: &mut Vec<Write>, piece: &Piece, range: Range<usize>) {
+    for &(file, offset) in &piece.uses {
+        let goes_on = |last: &&mut Write| {
+            last.file == file
+                && last.range.end == range.start
+                && last.offset + last.range.len() as u64 == offset
+        };
+        match writes.last_mut().filter(goes_on) {
+            Some(last) => last.range.end = range.end,
+            None => writes.push(Write { file, offset, range: range.clone() }),
+        }
     }
 }
 
-fn write_plain(plain: &[u8], piece: &Piece, open: &[Open], progress: &Progress) {
-    for &(number, offset) in &piece.uses {
-        let file = &open[number];
-        if !file.has_failed()
-            && let Err(err) = write_parts(&*file.target, plain, offset)
-        {
-            file.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
-        }
-        progress.add(plain.len() as u64, 0);
+fn write_plain(plain: &[u8], file: &Open, offset: u64, progress: &Progress) {
+    if !file.has_failed()
+        && let Err(err) = write_parts(&*file.target, plain, offset)
+    {
+        file.failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
     }
+    progress.add(plain.len() as u64, 0);
 }
 
 pub(super) fn write_parts(target: &dyn FileTarget, plain: &[u8], offset: u64) -> Result<()> {
@@ -172,4 +208,33 @@ fn mark_damaged(piece: &Piece, open: &[Open], progress: &Progress) {
 /// Runs `work` where it may block.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|cause| Error::bug("work on a thread").caused_by(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::BlobHandle;
+    use crate::id::Id;
+    use crate::index::Location;
+    use crate::pack::PackEntry;
+
+    #[test]
+    fn neighbours_in_a_file_are_written_in_one_call() {
+        let entry =
+            PackEntry { handle: BlobHandle::data(Id::of(b"x")), offset: 0, length: 42, uncompressed: None };
+        let location = Location { pack: Id::of(b"pack"), entry, sound: true };
+        let piece = |uses: &[(usize, u64)]| Piece { location, uses: uses.to_vec() };
+        let mut writes = Vec::new();
+        // Two that follow each other in file 0, one of them in file 1 too; then a gap in the memory, a gap in the file,
+        // and another file.
+        add_writes(&mut writes, &piece(&[(0, 100)]), 0..10);
+        add_writes(&mut writes, &piece(&[(0, 110), (1, 0)]), 10..20);
+        add_writes(&mut writes, &piece(&[(1, 10)]), 20..30);
+        add_writes(&mut writes, &piece(&[(1, 20)]), 31..41);
+        add_writes(&mut writes, &piece(&[(1, 40)]), 41..51);
+        add_writes(&mut writes, &piece(&[(2, 50)]), 51..61);
+        let found: Vec<_> = writes.into_iter().map(|it| (it.file, it.offset, it.range)).collect();
+        let expected = [(0, 100, 0..20), (1, 0, 10..30), (1, 20, 31..41), (1, 40, 41..51), (2, 50, 51..61)];
+        assert_eq!(found, expected);
+    }
 }

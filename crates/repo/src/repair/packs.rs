@@ -162,7 +162,7 @@ impl Salvage<'_, '_> {
             Err(err) if is_damage(&err) => return Ok(false),
             Err(err) => return Err(err),
         };
-        if open_blob(repo.key(), entry, sealed.clone(), repo.limits()).is_err() {
+        if open_blob(repo.key(), entry, &sealed, repo.limits()).is_err() {
             return Ok(false);
         }
         if let Some(writer) = &mut self.writer {

@@ -1,5 +1,6 @@
-//! Blobs into packs. Two data packs are open at a time and each blob goes into one of them at random,
-//! so that the sizes of packs do not tell the sizes of files (eprint 2025/532); trees have their own.
+//! Blobs into packs. Two data packs are open at a time and what is stored in one go, one blob or neighbours that are
+//! small, goes into one of them at random, so that the sizes of packs do not tell the sizes of files (eprint
+//! 2025/532); trees have their own.
 
 use super::run::lock;
 use crate::blob::{BlobHandle, BlobKind};
@@ -15,9 +16,44 @@ const TREE_BYTES: usize = 4 << 20;
 /// A quarter of what an index file takes, so that a pack of tiny blobs still fits into one.
 const BLOBS_MAX: usize = 12_500;
 
-thread_local! {
-    /// Where a thread seals: under the lock of a pack the threads would wait for each other's ciphers.
-    static SEALED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// Blobs of one kind that go into one pack together. They are sealed here, since under the lock of a pack the
+/// threads would wait for each other's ciphers.
+#[derive(Default)]
+pub(super) struct Sealed {
+    bytes: Vec<u8>,
+    /// Each with its sealed length and, if it is compressed, the length of its plaintext.
+    blobs: Vec<(BlobHandle, usize, Option<u32>)>,
+}
+
+impl Sealed {
+    /// Lets `work` use the thread's own, empty, so that its memory is used again. It must not be called within `work`.
+    pub(super) fn with<T>(work: impl FnOnce(&mut Sealed) -> T) -> T {
+        thread_local! {
+            static SEALED: RefCell<Sealed> = RefCell::default();
+        }
+        SEALED.with_borrow_mut(|sealed| {
+            sealed.bytes.clear();
+            sealed.blobs.clear();
+            work(sealed)
+        })
+    }
+
+    /// Seals a blob behind the others.
+    pub(super) fn seal(
+        &mut self,
+        key: &MasterKey,
+        env: &Env,
+        blob: BlobHandle,
+        stored: &[u8],
+        uncompressed: Option<usize>,
+    ) -> Result<()> {
+        let full = |_| Error::new(Kind::Refused, "pack a blob of 4 GiB").with("blob", blob);
+        let uncompressed = uncompressed.map(u32::try_from).transpose().map_err(full)?;
+        let before = self.bytes.len();
+        key.seal_into(env, stored, &mut self.bytes);
+        self.blobs.push((blob, self.bytes.len() - before, uncompressed));
+        Ok(())
+    }
 }
 
 /// The open packs.
@@ -34,21 +70,15 @@ impl Packer {
         Packer { data_bytes, data: Default::default(), tree: Mutex::default() }
     }
 
-    /// Seals a blob into an open pack; gives the pack back if it is full now.
-    pub(super) fn add(
-        &self,
-        key: &MasterKey,
-        env: &Env,
-        blob: BlobHandle,
-        stored: &[u8],
-        uncompressed: Option<usize>,
-    ) -> Result<Option<PackBuilder>> {
-        let full = |_| Error::new(Kind::Refused, "pack a blob of 4 GiB").with("blob", blob);
-        let uncompressed = uncompressed.map(u32::try_from).transpose().map_err(full)?;
-        SEALED.with_borrow_mut(|sealed| {
-            sealed.clear();
-            key.seal_into(env, stored, sealed);
-            self.add_sealed(env, blob, sealed, uncompressed)
+    /// Puts blobs into an open pack; gives the pack back if it is full now.
+    pub(super) fn add(&self, env: &Env, sealed: &Sealed) -> Result<Option<PackBuilder>> {
+        let Some((first, ..)) = sealed.blobs.first() else { return Ok(None) };
+        self.fill(env, first.kind, |pack| {
+            let mut rest = sealed.bytes.as_slice();
+            sealed.blobs.iter().try_for_each(|&(blob, length, uncompressed)| {
+                let bytes = rest.split_off(..length).unwrap_or_default();
+                pack.add_sealed(blob, bytes, uncompressed)
+            })
         })
     }
 
@@ -60,12 +90,21 @@ impl Packer {
         sealed: &[u8],
         uncompressed: Option<u32>,
     ) -> Result<Option<PackBuilder>> {
-        let (slot, target) = match blob.kind {
+        self.fill(env, blob.kind, |pack| pack.add_sealed(blob, sealed, uncompressed))
+    }
+
+    fn fill(
+        &self,
+        env: &Env,
+        kind: BlobKind,
+        add: impl FnOnce(&mut PackBuilder) -> Result<()>,
+    ) -> Result<Option<PackBuilder>> {
+        let (slot, target) = match kind {
             BlobKind::Data => (&self.data[usize::from(env.random::<1>()[0] & 1)], self.data_bytes),
             BlobKind::Tree => (&self.tree, TREE_BYTES.min(self.data_bytes)),
         };
         let mut pack = lock(slot);
-        pack.add_sealed(blob, sealed, uncompressed)?;
+        add(&mut pack)?;
         let is_full = pack.len() >= target || pack.entries().len() >= BLOBS_MAX;
         // Memory that is not written to costs nothing; growing step by step would copy every pack.
         Ok(is_full.then(|| std::mem::replace(&mut *pack, PackBuilder::with_capacity(target + target / 8))))
@@ -101,7 +140,10 @@ mod tests {
 
     fn add(packer: &Packer, key: &MasterKey, kind: BlobKind, plain: &[u8]) -> Option<PackBuilder> {
         let blob = BlobHandle { kind, id: Id::of(plain) };
-        packer.add(key, &real(), blob, plain, None).unwrap()
+        Sealed::with(|sealed| {
+            sealed.seal(key, &real(), blob, plain, None).unwrap();
+            packer.add(&real(), sealed).unwrap()
+        })
     }
 
     #[test]

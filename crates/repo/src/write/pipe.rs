@@ -1,7 +1,7 @@
 //! The way of one blob: hash, look up, compress, seal into a pack, hand the full pack over. It runs to
 //! completion on the thread that has the bytes.
 
-use super::packer::{self, Packer};
+use super::packer::{self, Packer, Sealed};
 use super::run::{Handed, Mark, Run, Stop};
 use super::seen::Seen;
 use crate::blob::{BlobHandle, BlobKind};
@@ -113,9 +113,31 @@ impl Pipe {
 
     /// As [`Pipe::store_named`], for who holds the gate.
     fn store_inside(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8]) -> Result<Id, Stop> {
-        let full = self.pack(zstd, blob, plain).map_err(|err| self.run.fail(err))?;
-        self.hand_over(full)?;
+        self.pack(zstd, std::iter::once((blob, plain)))?;
         Ok(blob.id)
+    }
+
+    /// Stores blobs of one kind that nobody has, in one pack. Not for async threads.
+    pub(super) fn store_all<'a>(
+        &self,
+        zstd: &mut Compressor,
+        blobs: impl Iterator<Item = (BlobHandle, &'a [u8])>,
+    ) -> Result<(), Stop> {
+        let _inside = self.enter();
+        self.pack(zstd, blobs)
+    }
+
+    /// As [`Pipe::store_all`], for who holds the gate.
+    fn pack<'a>(
+        &self,
+        zstd: &mut Compressor,
+        mut blobs: impl Iterator<Item = (BlobHandle, &'a [u8])>,
+    ) -> Result<(), Stop> {
+        let full = Sealed::with(|sealed| {
+            blobs.try_for_each(|(blob, plain)| self.seal(zstd, blob, plain, sealed))?;
+            self.packer.add(&self.run.documents.env, sealed)
+        });
+        self.hand_over(full.map_err(|err| self.run.fail(err))?)
     }
 
     /// Puts a blob in the form it has in another repository, unless somebody has it; `sealed` if it is
@@ -144,7 +166,10 @@ impl Pipe {
             Form::Opened(bytes) => (
                 bytes.len() + OVERHEAD_BYTES,
                 uncompressed.unwrap_or_else(|| length(bytes, 0)),
-                self.packer.add(key, env, blob, bytes, uncompressed.map(|bytes| bytes as usize)),
+                Sealed::with(|sealed| {
+                    sealed.seal(key, env, blob, bytes, uncompressed.map(|bytes| bytes as usize))?;
+                    self.packer.add(env, sealed)
+                }),
             ),
         };
         self.count(blob.kind, u64::from(plain_bytes), stored_bytes as u64);
@@ -183,9 +208,10 @@ impl Pipe {
         self.totals.bytes_stored.fetch_add(stored_bytes, Relaxed);
     }
 
-    fn pack(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8]) -> Result<Option<PackBuilder>> {
+    /// Compresses and seals a blob, unless somebody has it.
+    fn seal(&self, zstd: &mut Compressor, blob: BlobHandle, plain: &[u8], sealed: &mut Sealed) -> Result<()> {
         if !self.seen.take_on(blob) {
-            return Ok(None);
+            return Ok(());
         }
         // Restic expects trees to be compressed always, and stores others again when it prunes.
         let packed = match blob.kind {
@@ -195,10 +221,10 @@ impl Pipe {
         let (stored, uncompressed) = packed.map_or((plain, None), |packed| (packed, Some(plain.len())));
         self.count(blob.kind, plain.len() as u64, (stored.len() + OVERHEAD_BYTES) as u64);
         if self.dry_run {
-            return Ok(None);
+            return Ok(());
         }
         let documents = &self.run.documents;
-        self.packer.add(&documents.key, &documents.env, blob, stored, uncompressed)
+        sealed.seal(&documents.key, &documents.env, blob, stored, uncompressed)
     }
 
     fn finish(&self, builder: PackBuilder) -> Result<Pack> {

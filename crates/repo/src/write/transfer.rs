@@ -143,7 +143,7 @@ fn place_all(
             bad.push(entry.handle);
             continue;
         };
-        let Ok(plain) = open_blob(from.key(), entry, sealed.to_vec(), from.limits()) else {
+        let Ok(plain) = open_blob(from.key(), entry, sealed, from.limits()) else {
             bad.push(entry.handle);
             continue;
         };

@@ -4,10 +4,11 @@
 
 mod dir;
 mod file;
+mod portion;
 mod so_far;
 
 use self::dir::Dir;
-use self::file::Chunk;
+use self::portion::Portion;
 use super::pipe::Pipe;
 use super::report::{Shared, TreeReport};
 use super::run::{Stop, lock};
@@ -86,16 +87,16 @@ struct Walk<'a> {
 struct Queue {
     tasks: Vec<Task>,
     /// Pieces of large files that any thread may store; they come first, since they hold memory.
-    chunks: Vec<Chunk>,
-    /// Memory of pieces that are stored; fresh memory for each costs more than copying into it.
+    portions: Vec<Portion>,
+    /// Memory of portions that are stored; fresh memory for each costs more than copying into it.
     spare: Vec<Vec<u8>>,
     root: Option<(Id, Tree)>,
 }
 
 impl Queue {
-    /// The last pieces, at most so many.
-    fn take_chunks(&mut self, count: usize) -> Vec<Chunk> {
-        self.chunks.split_off(self.chunks.len().saturating_sub(count))
+    /// The last portions, at most so many.
+    fn take_portions(&mut self, count: usize) -> Vec<Portion> {
+        self.portions.split_off(self.portions.len().saturating_sub(count))
     }
 }
 
@@ -165,7 +166,7 @@ impl Walk<'_> {
         let _alarm = Alarm(self);
         while let Some(job) = self.next() {
             let done = match job {
-                Job::Chunks(chunks) => self.store_together(&mut worker.zstd, None, chunks).map(drop),
+                Job::Portions(portions) => self.store_together(&mut worker.zstd, None, portions).map(drop),
                 Job::Task(Task::Folder { folder, dir }) => self.list(&mut worker, &*folder, &dir),
                 Job::Task(Task::Files { dir, files }) => self.read_files(&mut worker, &dir, files),
             };
@@ -183,8 +184,8 @@ impl Walk<'_> {
             if queue.root.is_some() || self.is_stopped() {
                 return None;
             }
-            if !queue.chunks.is_empty() {
-                return Some(Job::Chunks(queue.take_chunks(LANES)));
+            if !queue.portions.is_empty() {
+                return Some(Job::Portions(queue.take_portions(LANES)));
             }
             if let Some(task) = queue.tasks.pop() {
                 return Some(Job::Task(task));
@@ -240,7 +241,7 @@ impl Walk<'_> {
 }
 
 enum Job {
-    Chunks(Vec<Chunk>),
+    Portions(Vec<Portion>),
     Task(Task),
 }
 

@@ -1,19 +1,18 @@
-//! One file: opened, cut and stored until it held still. Pieces of large files are handed to other
-//! threads as long as those keep up.
+//! One file: opened, cut and stored until it held still.
 
-use super::super::run::{Stop, lock};
+use super::super::run::Stop;
 use super::dir::Dir;
+use super::portion::Pieces;
 use super::{FileTask, Walk, Worker};
 use crate::blob::{BlobHandle, BlobKind};
 use crate::chunk::{Chunker, ChunkerKind, Lines, Pages, ZERO_CHUNK_BYTES};
 use crate::compress::Compressor;
-use crate::hash::{self, LANES};
 use crate::id::Id;
 use crate::tree::Node;
 use recoup_core::entry::{Chunking, Entry, EntryKind, FileBody, FileReader};
 use recoup_core::{Error, Kind};
 use std::io::ErrorKind;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// How often a file that changes while it is read is read (fault row 117).
 const READS_MAX: usize = 3;
@@ -23,23 +22,6 @@ const READ_BYTES: usize = 512 << 10;
 const WINDOW_BYTES: usize = 64;
 /// A file that grows as fast as it is read is given up at twice its size and this.
 const GROWTH_BYTES: u64 = 1 << 30;
-
-/// A piece of a large file for any thread.
-pub(super) struct Chunk {
-    bytes: Vec<u8>,
-    file: Arc<Pieces>,
-    nr: usize,
-}
-
-/// The pieces of one file as they are stored.
-#[derive(Default)]
-struct Pieces(Mutex<PiecesState>);
-
-#[derive(Default)]
-struct PiecesState {
-    ids: Vec<Option<Id>>,
-    open: usize,
-}
 
 /// Why a file could not be stored.
 enum Trouble {
@@ -181,14 +163,9 @@ impl Walk<'_> {
             end += filled;
             bytes += filled as u64;
             self.progress(filled as u64, 0);
-            while let Some(length) = chunker.cut(&buffer[start..end]) {
-                self.emit(zstd, &pieces, &buffer[start..start + length], chunker.min())?;
-                start += length;
-            }
+            start += self.cut_off(zstd, &pieces, chunker, &buffer[start..end])?;
         }
-        if start < end {
-            self.emit(zstd, &pieces, &buffer[start..end], chunker.min())?;
-        }
+        self.end_with(zstd, &pieces, chunker, &buffer[start..end])?;
         Ok((self.collect(zstd, &pieces)?, bytes))
     }
 
@@ -211,106 +188,9 @@ impl Walk<'_> {
         }
         let id = self.order.pipe.store(zstd, BlobKind::Data, &[0; ZERO_CHUNK_BYTES])?;
         reader.skip(count * step)?;
-        lock(&pieces.0).ids.extend(std::iter::repeat_n(Some(id), usize::try_from(count).unwrap_or(0)));
+        pieces.push(id, usize::try_from(count).unwrap_or(0));
         self.progress(count * step, 0);
         Ok(count * step)
-    }
-
-    /// Stores a piece, or lets another thread do it if one has time and the piece is as long as `shared_min`.
-    fn emit(
-        &self,
-        zstd: &mut Compressor,
-        pieces: &Arc<Pieces>,
-        bytes: &[u8],
-        shared_min: usize,
-    ) -> Result<(), Stop> {
-        let nr = {
-            let mut state = lock(&pieces.0);
-            state.ids.push(None);
-            state.ids.len() - 1
-        };
-        // Small files are a task of their own already.
-        let threads = self.order.threads;
-        if threads > 1 && bytes.len() >= shared_min {
-            let mut queue = self.queue();
-            if queue.chunks.len() < threads * self.order.waiting {
-                lock(&pieces.0).open += 1;
-                let mut room = queue.spare.pop().unwrap_or_default();
-                drop(queue);
-                room.extend_from_slice(bytes);
-                self.queue().chunks.push(Chunk { bytes: room, file: Arc::clone(pieces), nr });
-                self.wake.notify_one();
-                return Ok(());
-            }
-        }
-        // Too small to be shared, it is too small to be hashed beside others as well.
-        let beside = if bytes.len() >= shared_min { self.queue().take_chunks(LANES - 1) } else { Vec::new() };
-        let id = self.store_together(zstd, Some(bytes), beside)?;
-        lock(&pieces.0).ids[nr] = id;
-        Ok(())
-    }
-
-    /// Stores a piece of the file under way, if there is one, and others that wait. They are hashed at once; gives
-    /// the id of the first.
-    pub(super) fn store_together(
-        &self,
-        zstd: &mut Compressor,
-        own: Option<&[u8]>,
-        chunks: Vec<Chunk>,
-    ) -> Result<Option<Id>, Stop> {
-        if self.is_stopped() {
-            return Err(Stop);
-        }
-        let all: Vec<&[u8]> = own.into_iter().chain(chunks.iter().map(|chunk| &*chunk.bytes)).collect();
-        let mut ids = hash::ids(&all).into_iter();
-        let pipe = &self.order.pipe;
-        let own = match own.zip(own.and_then(|_| ids.next())) {
-            Some((bytes, id)) => Some(pipe.store_named(zstd, BlobHandle::data(id), bytes)?),
-            None => None,
-        };
-        for (chunk, id) in chunks.into_iter().zip(ids) {
-            pipe.store_named(zstd, BlobHandle::data(id), &chunk.bytes)?;
-            self.note_stored(chunk, id);
-        }
-        Ok(own)
-    }
-
-    fn note_stored(&self, mut chunk: Chunk, id: Id) {
-        chunk.bytes.clear();
-        self.queue().spare.push(std::mem::take(&mut chunk.bytes));
-        let last = {
-            let mut state = lock(&chunk.file.0);
-            state.ids[chunk.nr] = Some(id);
-            state.open -= 1;
-            state.open == 0
-        };
-        if last {
-            // Under the lock that sleepers hold, so that the call is not lost.
-            let _queue = self.queue();
-            self.wake.notify_all();
-        }
-    }
-
-    /// Waits for pieces that other threads store, and helps meanwhile.
-    fn collect(&self, zstd: &mut Compressor, pieces: &Arc<Pieces>) -> Result<Vec<Id>, Stop> {
-        loop {
-            let mut queue = self.queue();
-            if self.is_stopped() {
-                return Err(Stop);
-            }
-            let state = lock(&pieces.0);
-            if state.open == 0 {
-                return Ok(state.ids.iter().copied().flatten().collect());
-            }
-            drop(state);
-            if queue.chunks.is_empty() {
-                drop(self.wait(queue));
-            } else {
-                let chunks = queue.take_chunks(LANES);
-                drop(queue);
-                self.store_together(zstd, None, chunks)?;
-            }
-        }
     }
 }
 

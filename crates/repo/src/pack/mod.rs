@@ -7,15 +7,18 @@
 //!
 //! Offsets are implied by the order, so a pack has exactly 36 + sum(stored length + entry) bytes.
 
+mod opener;
+
+pub use self::opener::{BlobOpener, open_blob};
+
+use self::opener::not_its_name;
 use crate::blob::{BlobHandle, BlobKind};
-use crate::compress::decompress_into;
 use crate::crypto::{MasterKey, OVERHEAD_BYTES};
 use crate::hash::Hasher;
 use crate::id::Id;
 use crate::limits::Limits;
 use recoup_core::env::Env;
 use recoup_core::{Error, Kind, Result};
-use std::ops::Range;
 
 /// The length field at the end.
 pub const TRAILER_BYTES: u64 = 4;
@@ -215,10 +218,18 @@ impl Pack {
         self.read_header_back(key, limits)?;
         let (mut hasher, mut ahead) = (Hasher::default(), self.bytes.as_slice());
         let mut opener = BlobOpener::default();
-        for entry in &self.entries {
-            opener.open_beside(key, entry, self.sealed(entry), limits, |plain| {
-                hasher.update_beside(&mut ahead, plain)
-            })?;
+        let mut entries = self.entries.iter().peekable();
+        let mut open = Vec::new();
+        while let Some(entry) = entries.next() {
+            opener.add(key, entry, self.sealed(entry), limits)?;
+            open.push(entry.handle);
+            if opener.is_full() || entries.peek().is_none() {
+                let (_, proven) = opener.prove(|plain| hasher.update_beside(&mut ahead, plain));
+                let mut blobs = open.drain(..).zip(proven);
+                if let Some((blob, _)) = blobs.find(|(_, range)| range.is_none()) {
+                    return Err(not_its_name(blob));
+                }
+            }
         }
         hasher.update(ahead);
         Ok(hasher.finish())
@@ -306,102 +317,6 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-/// Opens one blob: seal, compression, and the hash against the name that was asked for.
-///
-/// # Errors
-/// `Kind::Corrupt` if it is not that blob; `Kind::Refused` if it claims more than `limits` allow.
-pub fn open_blob(key: &MasterKey, entry: &PackEntry, sealed: Vec<u8>, limits: &Limits) -> Result<Vec<u8>> {
-    let mut opener = BlobOpener { sealed, plain: Vec::new() };
-    let at = opener.open_own(key, entry, limits, Id::of)?;
-    let BlobOpener { mut sealed, plain } = opener;
-    Ok(match at {
-        None => plain,
-        Some(at) => {
-            sealed.truncate(at.end);
-            sealed.drain(..at.start);
-            sealed
-        }
-    })
-}
-
-/// Opens one blob after the other in memory that it keeps: fresh memory for every blob costs as much as
-/// hashing a tenth of it.
-#[derive(Default)]
-pub struct BlobOpener {
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
-}
-
-impl BlobOpener {
-    /// Like [`open_blob`]; the result lives until the next call.
-    ///
-    /// # Errors
-    /// Like [`open_blob`].
-    pub fn open(
-        &mut self,
-        key: &MasterKey,
-        entry: &PackEntry,
-        sealed: &[u8],
-        limits: &Limits,
-    ) -> Result<&[u8]> {
-        self.open_beside(key, entry, sealed, limits, Id::of)
-    }
-
-    /// Like [`BlobOpener::open`], for who hashes something else meanwhile: `id_of` gives the id of a plaintext.
-    ///
-    /// # Errors
-    /// Like [`open_blob`].
-    pub fn open_beside(
-        &mut self,
-        key: &MasterKey,
-        entry: &PackEntry,
-        sealed: &[u8],
-        limits: &Limits,
-        id_of: impl FnOnce(&[u8]) -> Id,
-    ) -> Result<&[u8]> {
-        self.sealed.clear();
-        self.sealed.extend_from_slice(sealed);
-        let at = self.open_own(key, entry, limits, id_of)?;
-        Ok(at.map_or(self.plain.as_slice(), |at| &self.sealed[at]))
-    }
-
-    /// Opens what lies in `self.sealed`. A blob that was not compressed stays there, at the range that is
-    /// given; the others go to `self.plain`.
-    fn open_own(
-        &mut self,
-        key: &MasterKey,
-        entry: &PackEntry,
-        limits: &Limits,
-        id_of: impl FnOnce(&[u8]) -> Id,
-    ) -> Result<Option<Range<usize>>> {
-        let name = |err: Error| err.with("blob", entry.handle);
-        let max = limits.plain_bytes_max(entry.handle.kind);
-        let opened = key.open_in_place(&mut self.sealed).map_err(name)?;
-        let length = opened.len();
-        let (id, at) = match entry.uncompressed {
-            Some(claimed) => {
-                decompress_into(opened, u64::from(claimed), max, &mut self.plain).map_err(name)?;
-                (id_of(&self.plain), None)
-            }
-            None if length as u64 > max => {
-                let text = format!("open a blob of {length} bytes, {max} are allowed");
-                return Err(name(Error::new(Kind::Refused, text).code("E0417")));
-            }
-            None => {
-                let id = id_of(opened);
-                // The IV lies before it and the seal behind it.
-                let start = self.sealed.len().saturating_sub(length + OVERHEAD_BYTES / 2);
-                (id, Some(start..start + length))
-            }
-        };
-        if id == entry.handle.id {
-            return Ok(at);
-        }
-        let text = "open a blob: its content is not what its name says";
-        Err(name(Error::new(Kind::Corrupt, text).code("E0413")))
-    }
-}
-
 fn corrupt(why: &str) -> Error {
     Error::new(Kind::Corrupt, format!("read a pack header: {why}")).code("E0421")
 }
@@ -410,6 +325,7 @@ fn corrupt(why: &str) -> Error {
 mod tests {
     use super::*;
     use crate::compress::Compressor;
+
     use proptest::prelude::*;
     use recoup_testkit::env::real;
 
@@ -449,7 +365,7 @@ mod tests {
         pack.add(&key, &env, BlobHandle::data(Id::of(b"good")), b"evil", None).unwrap();
         let pack = pack.finish(&key, &env);
         let entry = pack.entries[0];
-        let err = open_blob(&key, &entry, pack.bytes[..entry.end() as usize].to_vec(), &Limits::default());
+        let err = open_blob(&key, &entry, pack.sealed(&entry), &Limits::default());
         assert_eq!(err.unwrap_err().kind(), Kind::Corrupt);
     }
 
@@ -466,8 +382,7 @@ mod tests {
             let entries = decode_header(&key, &pack.bytes[start..start + length as usize], pack.bytes.len() as u64).unwrap();
             prop_assert_eq!(&entries, &pack.entries);
             for (entry, plain) in entries.iter().zip(&blobs) {
-                let sealed = pack.bytes[entry.offset as usize..entry.end() as usize].to_vec();
-                prop_assert_eq!(&open_blob(&key, entry, sealed, &limits).unwrap(), plain);
+                prop_assert_eq!(&open_blob(&key, entry, pack.sealed(entry), &limits).unwrap(), plain);
                 prop_assert_eq!(entry.plain_bytes(), plain.len() as u64);
             }
         }
