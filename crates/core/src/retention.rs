@@ -186,6 +186,8 @@ pub struct Candidate {
     pub paths: Vec<String>,
     /// Tags.
     pub tags: Vec<String>,
+    /// Its writer said that it must stay: it is out of reach, as what [`Policy::protect`] means.
+    pub must_stay: bool,
 }
 
 impl Candidate {
@@ -290,7 +292,8 @@ pub fn plan(candidates: &[Candidate], policy: &Policy, by: GroupBy, now: &Zoned)
             .effect("no snapshot was forgotten"));
     }
     let mut groups: BTreeMap<GroupKey, Vec<&Candidate>> = BTreeMap::new();
-    for candidate in candidates.iter().filter(|candidate| !policy.protects(&candidate.tags)) {
+    let within_reach = |candidate: &&Candidate| !candidate.must_stay && !policy.protects(&candidate.tags);
+    for candidate in candidates.iter().filter(within_reach) {
         groups.entry(group_key(candidate, by)).or_default().push(candidate);
     }
     let mut plan = Plan::default();
@@ -429,7 +432,14 @@ mod tests {
 
     fn at(id: &str, time: &str) -> Candidate {
         let time = time.parse::<jiff::Timestamp>().unwrap().to_zoned(jiff::tz::TimeZone::UTC);
-        Candidate { id: id.into(), time, host: "h".into(), paths: vec!["/p".into()], tags: vec![] }
+        Candidate {
+            id: id.into(),
+            time,
+            host: "h".into(),
+            paths: vec!["/p".into()],
+            tags: vec![],
+            must_stay: false,
+        }
     }
 
     fn now() -> Zoned {

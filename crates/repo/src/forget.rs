@@ -7,6 +7,7 @@ use crate::locks::LockMode;
 use crate::problem::Problem;
 use crate::repository::{Repository, SnapshotFilter, SnapshotList};
 use crate::snapshot::Snapshot;
+use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 use recoup_core::retention::{self, Candidate, GroupBy, Plan, Policy};
 use recoup_core::{Error, Kind, Result};
@@ -63,15 +64,17 @@ pub async fn forget(repository: &Repository, ids: &[Id], options: ForgetOptions)
     done
 }
 
-/// Refuses to forget a snapshot that `policy` protects by its tags.
+/// Refuses to forget a snapshot that `policy` protects by its tags, or that its writer said must stay.
 ///
 /// # Errors
 /// `Kind::Refused`, E0478.
-pub fn refuse_protected(id: &Id, snapshot: &Snapshot, policy: &Policy) -> Result<()> {
-    if !policy.protects(&snapshot.tags) {
-        return Ok(());
-    }
-    Err(Error::new(Kind::Refused, "forget a snapshot that is protected by its tags")
+pub fn refuse_protected(id: &Id, snapshot: &Snapshot, policy: &Policy, now: Timestamp) -> Result<()> {
+    let by = match (policy.protects(&snapshot.tags), snapshot.must_stay(now)) {
+        (true, _) => "is protected by its tags",
+        (false, true) => "its writer said must stay",
+        (false, false) => return Ok(()),
+    };
+    Err(Error::new(Kind::Refused, format!("forget a snapshot that {by}"))
         .with("snapshot", id)
         .code("E0478")
         .effect("no snapshot was forgotten"))
@@ -100,7 +103,7 @@ pub async fn by_policy(
 }
 
 /// The snapshots of `list` that `filter` means, as the planner wants them.
-pub fn candidates(list: &SnapshotList, filter: &SnapshotFilter) -> Vec<Candidate> {
+pub fn candidates(list: &SnapshotList, filter: &SnapshotFilter, now: Timestamp) -> Vec<Candidate> {
     let is_meant = |snapshot: &Snapshot| filter.matches(snapshot) && !snapshot.is_partial();
     let meant = list.snapshots.iter().filter(|(_, snapshot)| is_meant(snapshot));
     meant
@@ -112,6 +115,7 @@ pub fn candidates(list: &SnapshotList, filter: &SnapshotFilter) -> Vec<Candidate
                 host: snapshot.hostname.clone(),
                 paths: snapshot.paths.clone(),
                 tags: snapshot.tags.clone(),
+                must_stay: snapshot.must_stay(now),
             }
         })
         .collect()
@@ -126,7 +130,7 @@ async fn apply(
 ) -> Result<ByPolicy> {
     let list = repository.snapshots().await?;
     let now = repository.env().now().to_zoned(TimeZone::UTC);
-    let candidates = candidates(&list, filter);
+    let candidates = candidates(&list, filter, repository.env().now());
     refuse_the_future(&candidates, &now)?;
     let plan = retention::plan(&candidates, policy, by, &now)?;
     let partial = superseded(&list, filter, policy.is_empty());

@@ -34,8 +34,9 @@ pub enum Unlock {
 /// A key file, read but not opened.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyFile {
-    /// When it was made.
-    pub created: GoTime,
+    /// When it was made; rustic does not say unless it is asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<GoTime>,
     /// Who made it.
     #[serde(default)]
     pub username: String,
@@ -69,7 +70,7 @@ impl KeyFile {
         let salt = env.random::<64>();
         let sealing = derive(password, &salt, cost, &Limits::default())?;
         Ok(KeyFile {
-            created: GoTime::new(env.now(), &env.zone),
+            created: Some(GoTime::new(env.now(), &env.zone)),
             username: env.host.username.clone(),
             hostname: env.host.hostname.clone(),
             kdf: "scrypt".into(),

@@ -132,6 +132,20 @@ impl Snapshot {
         self.tags.iter().any(|tag| tag == PARTIAL_TAG) || self.story().is_some()
     }
 
+    /// Whether its writer said that it must stay, now or for ever, as rustic writes it (`delete`).
+    pub fn must_stay(&self, now: Timestamp) -> bool {
+        match self.other.get("delete") {
+            Some(Value::String(word)) => word == "Never",
+            Some(Value::Object(after)) => {
+                let until = after.get("After").and_then(Value::as_str);
+                until.and_then(|until| until.parse::<Timestamp>().ok()).is_none_or(|until| now < until)
+            }
+            // NotSet in other words; what nobody understands keeps its snapshot.
+            Some(other) => !other.is_null(),
+            None => false,
+        }
+    }
+
     /// What a partial snapshot says of itself. Without it nothing is known to have come in its place, so nobody
     /// removes it unasked.
     pub fn story(&self) -> Option<Story> {
@@ -169,6 +183,23 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_its_writer_said_must_stay_stays_until_then() {
+        let now: Timestamp = "2026-11-28T10:00:00Z".parse().unwrap();
+        let with = |delete: Value| {
+            let mut snapshot = Snapshot::new(&recoup_testkit::env::real(), Id::of(b"tree"), Vec::new());
+            snapshot.other.insert("delete".into(), delete);
+            snapshot.must_stay(now)
+        };
+        assert!(with(json!("Never")));
+        assert!(with(json!({"After": "2026-11-28T11:00:00.5+00:30"})));
+        assert!(!with(json!({"After": "2026-11-28T11:00:00+01:00"})));
+        assert!(!with(json!("NotSet")) && !with(json!(null)));
+        for odd in [json!({"After": "soon"}), json!({"Before": 7}), json!(7)] {
+            assert!(with(odd.clone()), "{odd}: what nobody understands keeps its snapshot");
+        }
+    }
 
     #[test]
     fn fields_stand_as_restic_writes_them_and_unknown_ones_stay() {

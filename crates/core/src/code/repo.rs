@@ -412,9 +412,9 @@ pub(super) const CODES: &[Code] = &[
     Code {
         code: "E0478",
         title: "the snapshot is protected",
-        meaning: "A snapshot was to be forgotten by its id, and has tags that the same call protects.",
+        meaning: "A snapshot was to be forgotten by its id, and has tags that the same call protects, or its writer said that it must stay, as `rustic backup --delete-never` and `--delete-after` do.",
         effect: "No snapshot was forgotten.",
-        next: "Leave out `--protect-tag` if the snapshot is meant to go.",
+        next: "Leave out `--protect-tag` if the snapshot is meant to go. What its writer said is taken back with `rustic tag --remove-delete`.",
     },
     Code {
         code: "E0480",

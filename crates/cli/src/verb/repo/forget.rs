@@ -164,7 +164,7 @@ async fn forgotten(arguments: &Arguments, repository: &Repository) -> Result<Ans
         let mut ids = Vec::new();
         for wanted in &arguments.ids {
             let (id, snapshot) = repository.find_snapshot(wanted, &filter).await?;
-            refuse_protected(&id, &snapshot, &policy)?;
+            refuse_protected(&id, &snapshot, &policy, repository.env().now())?;
             ids.push(id);
         }
         let done = forget(repository, &ids, options).await?;

@@ -132,7 +132,9 @@ fn listed(keys: &[KeyInfo]) -> Answer {
         let shown = |text: &str| escape(text.as_bytes());
         match &key.file {
             Ok(file) => {
-                let created = file.created.to_string().chars().take(19).collect::<String>().replace('T', " ");
+                let created = file.created.map_or("unknown".into(), |created| {
+                    created.to_string().chars().take(19).collect::<String>().replace('T', " ")
+                });
                 rows.push(vec![
                     mark.into(),
                     key.id.short(),
@@ -142,7 +144,7 @@ fn listed(keys: &[KeyInfo]) -> Answer {
                 ]);
                 documents.push(json!({
                     "id": key.id, "current": key.is_current, "username": file.username,
-                    "hostname": file.hostname, "created": file.created.at,
+                    "hostname": file.hostname, "created": file.created.map(|created| created.at),
                 }));
             }
             Err(err) => {
