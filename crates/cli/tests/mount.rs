@@ -10,6 +10,8 @@
 #![cfg(feature = "mount")]
 
 mod common;
+#[path = "common/caseless.rs"]
+mod caseless;
 
 use common::{Ran, World};
 use recoup_core::entry::EntryKind;
@@ -311,4 +313,49 @@ fn only_an_empty_directory_is_mounted_over() {
         assert!(ran.stderr.contains("E0841") && ran.stderr.contains(why), "{}", ran.stderr);
     }
     assert!(is_empty(&world.path("repo/locks")));
+}
+
+#[test]
+fn row_121_names_that_differ_in_case_alone_are_not_lost_where_case_does_not_count() {
+    if let Some(why) = obstacle() {
+        return println!("not tried: {why}");
+    }
+    let world = World::with_repository();
+    let live = world.path("live");
+    for dir in ["Photos", "photos", "plain"] {
+        std::fs::create_dir_all(live.join(dir)).unwrap();
+        std::fs::write(live.join(dir).join("inside"), dir).unwrap();
+    }
+    for name in ["README", "readme", "ReadMe", "other"] {
+        std::fs::write(live.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("elsewhere", live.join("OTHER")).unwrap();
+    world.repo(["backup", "live"]).expect_code(0);
+
+    let out = world.path("out");
+    std::fs::create_dir(&out).unwrap();
+    let mounted = caseless::Caseless::mount(&out).expect("a mount, as nothing stands against it");
+    for round in 0..2 {
+        let ran = world.repo(["restore", "latest", "--target", "out"]).expect_code(1);
+        // One of each kind of twins is there, whole and under its own name; the others are named.
+        let names: BTreeSet<String> = std::fs::read_dir(out.join("live"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(names.len(), 4, "round {round}: {names:?}");
+        for name in &names {
+            let path = out.join("live").join(name);
+            let path = if path.is_dir() { path.join("inside") } else { path };
+            match std::fs::read_link(&path) {
+                Ok(target) => assert_eq!((name.as_str(), target.to_str()), ("OTHER", Some("elsewhere"))),
+                Err(_) => assert_eq!(std::fs::read_to_string(&path).unwrap(), *name, "round {round}"),
+            }
+        }
+        for left in ["README", "readme", "ReadMe", "Photos", "photos", "OTHER", "other"] {
+            let said = format!("not restored: live/{left} give an entry a name that the file system takes");
+            let is_told = ran.stdout.contains(&said) || ran.stderr.contains(&said);
+            assert!(names.contains(left) || is_told, "{left}: {}{}", ran.stdout, ran.stderr);
+        }
+    }
+    drop(mounted);
 }

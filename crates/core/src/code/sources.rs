@@ -214,6 +214,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Run it as root, or leave out --owner.",
     },
     Code {
+        code: "E0539",
+        title: "two entries have one name at the target",
+        meaning: "The file system that is restored into does not tell small letters from capitals. An entry has another name than one that is there, and would take its place.",
+        effect: "That entry was not restored; the other one is untouched and the rest goes on.",
+        next: "Restore into a file system that tells them apart, or each into a directory of its own with `--include`.",
+    },
+    Code {
         code: "E0540",
         title: "a process holds the live data open",
         meaning: "Switching under a process that has it open would let it write into the old data, and its changes would be lost.",

@@ -10,6 +10,7 @@ mod guard;
 mod journal;
 mod leftovers;
 mod owners;
+mod spelling;
 mod standing;
 
 pub use guard::{Guarded, may_clear};
@@ -123,6 +124,10 @@ struct Inner {
     /// Directories that were made here and are not finished: nothing stands in them that is not ours.
     made: Mutex<HashSet<TreePath>>,
     notes: Mutex<RestoreNotes>,
+    /// The file system does not tell small letters from capitals.
+    has_no_case: bool,
+    /// Held while a name is given there.
+    naming: Mutex<()>,
     resolver: Resolver,
     journal: Option<Journal>,
 }
@@ -133,6 +138,10 @@ impl Beneath {
     /// # Errors
     /// `Kind::Refused` (E0530) if it must be empty and is not; as the operating system says.
     pub fn open(root: &Path, options: BeneathOptions) -> Result<Self> {
+        Beneath::open_to(root, options, true)
+    }
+
+    fn open_to(root: &Path, options: BeneathOptions, write: bool) -> Result<Self> {
         let shown = || escape(root.as_os_str().as_bytes());
         let failed =
             |e| Error::io("open the directory to restore into", e).with("path", shown()).code("E0535");
@@ -157,6 +166,7 @@ impl Beneath {
         }
         let journal = options.journal.map(|key| Journal::open(&fd, key));
         let prefix = format!("{}{}", leftovers::prefix(options.journal.as_ref()), std::process::id());
+        let has_no_case = write && spelling::has_no_case(&fd, &format!("{prefix}-0"));
         Ok(Beneath {
             inner: Arc::new(Inner {
                 root: Arc::new(fd),
@@ -164,6 +174,8 @@ impl Beneath {
                 is_root,
                 prefix,
                 next: AtomicU64::new(0),
+                has_no_case,
+                naming: Mutex::default(),
                 open: Mutex::default(),
                 taken: Mutex::default(),
                 made: Mutex::default(),
@@ -181,7 +193,7 @@ impl Beneath {
     pub fn open_if_there(root: &Path, options: BeneathOptions) -> Result<Option<Self>> {
         match std::fs::metadata(root) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            _ => Beneath::open(root, options).map(Some),
+            _ => Beneath::open_to(root, options, false).map(Some),
         }
     }
 
@@ -333,7 +345,12 @@ impl Inner {
             Overwrite::Never => RenameFlags::NOREPLACE,
             _ => RenameFlags::empty(),
         };
-        match renameat_with(dir, temp, dir, name.as_bytes(), flags) {
+        let claim = self.claim(dir, path, name).inspect_err(|_| {
+            let _gone = unlinkat(dir, temp, AtFlags::empty());
+        })?;
+        let placed = renameat_with(dir, temp, dir, name.as_bytes(), flags);
+        drop(claim);
+        match placed {
             Ok(()) => Ok(()),
             Err(e) => {
                 let _gone = unlinkat(dir, temp, AtFlags::empty());
@@ -404,6 +421,7 @@ impl Target for Beneath {
         }
         inner.make_way(path);
         let (dir, name) = inner.parent(path)?;
+        let claim = inner.claim(&dir, path, name)?;
         match mkdirat(&dir, name.as_bytes(), Mode::RWXU) {
             Ok(()) => {
                 lock(&inner.made).insert(path.clone());
@@ -412,6 +430,7 @@ impl Target for Beneath {
             Err(Errno::EXIST) => {}
             Err(e) => return Err(failed("create a directory", path, e)),
         }
+        drop(claim);
         let stat = stat_of(&dir, name.as_bytes()).map_err(|e| failed("look at what is there", path, e))?;
         if !FileType::from_raw_mode(stat.st_mode).is_dir() {
             if inner.options.overwrite != Overwrite::Always {

@@ -41,19 +41,19 @@ pub(super) struct BeneathFile {
 
 impl FileTarget for BeneathFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        let mut at = offset;
-        let mut rest = bytes;
-        while !rest.is_empty() {
+        // What is not zero and not written yet starts here.
+        let (mut from, mut at) = (0, 0);
+        while at < bytes.len() {
             // Pieces end at multiples of their size in the file, not in the buffer.
-            let step = HOLE_BYTES - (at % HOLE_BYTES as u64) as usize;
-            let (piece, after) = rest.split_at(step.min(rest.len()));
-            if piece.iter().any(|&b| b != 0) {
-                self.file.write_all_at(piece, at).map_err(|e| failed_io("write a file", &self.path, e))?;
+            let step = HOLE_BYTES - ((offset + at as u64) % HOLE_BYTES as u64) as usize;
+            let end = bytes.len().min(at + step);
+            if bytes[at..end].iter().all(|&b| b == 0) {
+                self.write_all(&bytes[from..at], offset + from as u64)?;
+                from = end;
             }
-            at += piece.len() as u64;
-            rest = after;
+            at = end;
         }
-        Ok(())
+        self.write_all(&bytes[from..], offset + from as u64)
     }
 
     fn finish(self: Box<Self>, entry: &Entry) -> Result<()> {
@@ -96,6 +96,15 @@ impl FileTarget for BeneathFile {
             }
         }
         Err(refused("keep a damaged file aside: there are a thousand already", &self.path))
+    }
+}
+
+impl BeneathFile {
+    fn write_all(&self, bytes: &[u8], at: u64) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, at).map_err(|e| failed_io("write a file", &self.path, e))
     }
 }
 

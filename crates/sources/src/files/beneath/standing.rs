@@ -25,6 +25,9 @@ impl InPlace for Beneath {
             Err(e) if e.kind() == Kind::NotFound => return Ok(Standing::Nothing),
             Err(e) => return Err(e),
         };
+        if inner.is_only_spelled_alike(&dir, name) {
+            return Ok(Standing::Nothing);
+        }
         if entry.is_dir() {
             return inner.look_at_dir(&dir, path, name);
         }
