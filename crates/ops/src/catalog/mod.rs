@@ -195,4 +195,43 @@ mod tests {
             assert_eq!(catalog.run("D1").unwrap().unwrap().document["x"], 1);
         }
     }
+
+    #[test]
+    fn row_042_a_point_that_somebody_changed_in_the_catalog_is_read_from_its_repository_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut catalog = Catalog::open(dir.path()).unwrap();
+        let moment = jiff::Timestamp::from_second(1_700_000_000).unwrap();
+        let document = Document {
+            schema: "recoup/point/1".into(),
+            application: "shop".into(),
+            run: "R1".into(),
+            time: moment,
+            finished: moment,
+            sources: Vec::new(),
+            provenance: None,
+            migrations: None,
+            stages: Vec::new(),
+        };
+        let id = document.id();
+        catalog.put(&id, &document);
+        assert_eq!(catalog.get(&id), Some(document.clone()));
+        // A younger time would be a better green light; a bit anywhere is a small change.
+        let younger =
+            Document { time: jiff::Timestamp::from_second(1_800_000_000).unwrap(), ..document.clone() };
+        let encoded = document.encode().into_bytes();
+        let flipped = (0..encoded.len()).map(|at| {
+            let mut bytes = encoded.clone();
+            bytes[at] ^= 1;
+            bytes
+        });
+        for poison in flipped.chain([younger.encode().into_bytes(), Vec::new()]) {
+            let text = String::from_utf8_lossy(&poison);
+            catalog.db.execute("update point set document = ?2 where id = ?1", params![id, text]).unwrap();
+            // What says the same in other words is as good.
+            assert!(catalog.get(&id).is_none_or(|found| found == document), "{text}");
+        }
+        assert_eq!(catalog.get(&id), None, "nothing at all");
+        catalog.put(&id, &document);
+        assert_eq!(catalog.get(&id), Some(document));
+    }
 }
