@@ -226,16 +226,20 @@ fn link_target(raw: &RawNode<'_>) -> Vec<u8> {
 }
 
 fn build(raw: RawNode<'_>, name: NodeName, kind: EntryKind, doubts: &mut Vec<String>) -> Node {
-    let mut time =
-        |field: &str, text: &Option<Text<'_>>| match text.as_ref().map(|text| GoTime::parse(&text.0)) {
-            Some(Ok(time)) => time.at,
-            _ => {
-                doubts.push(format!("its {field} cannot be read; 1970 is taken"));
-                Timestamp::UNIX_EPOCH
-            }
-        };
-    let (mtime, atime, ctime) =
-        (time("mtime", &raw.mtime), time("atime", &raw.atime), time("ctime", &raw.ctime));
+    let mut time = |field: &str, text: &Option<Text<'_>>, absent: Option<Timestamp>| match (
+        text.as_ref().map(|text| GoTime::parse(&text.0)),
+        absent,
+    ) {
+        (Some(Ok(time)), _) => time.at,
+        (None, Some(other)) => other,
+        _ => {
+            doubts.push(format!("its {field} cannot be read; 1970 is taken"));
+            Timestamp::UNIX_EPOCH
+        }
+    };
+    // rustic leaves out what it was told not to keep, and knows no time of a folder that it made up.
+    let mtime = time("mtime", &raw.mtime, (kind == EntryKind::Dir).then_some(Timestamp::UNIX_EPOCH));
+    let (atime, ctime) = (time("atime", &raw.atime, Some(mtime)), time("ctime", &raw.ctime, Some(mtime)));
     let mut xattrs = Vec::new();
     for xattr in raw.extended_attributes.unwrap_or_default() {
         match STANDARD.decode(xattr.value.unwrap_or_default()) {
@@ -315,7 +319,7 @@ mod tests {
             format!(r#"{{"name":"odd","type":"door",{TIMES},"content":null}}"#),
             r#"{"name":"minus","type":"file","size":-1,"content":[]}"#.to_owned(),
             "7".to_owned(),
-            r#"{"name":"notime","type":"file","mtime":"x","content":[]}"#.to_owned(),
+            r#"{"name":"notime","type":"file","mtime":"x","atime":"y","ctime":"z","content":[]}"#.to_owned(),
         ];
         let tree = tree(&nodes);
         assert_eq!(tree.nodes.len(), 1);
@@ -367,6 +371,20 @@ mod tests {
                     ..Entry::plain(name, kind, mode, time)
                 }
             })
+    }
+
+    #[test]
+    fn times_of_access_and_change_may_be_absent_and_the_time_of_content_may_not() {
+        let node = |times: &str| {
+            let tree = tree(&[format!(r#"{{"name":"a","type":"file","mode":420,{times}"content":[]}}"#)]);
+            (tree.nodes[0].entry.clone(), tree.problems.len())
+        };
+        let (entry, problems) = node(r#""mtime":"2026-11-22T10:00:00Z","#);
+        assert_eq!((entry.atime, entry.ctime, problems), (entry.mtime, entry.mtime, 0));
+        let (entry, problems) = node(r#""mtime":"2026-11-22T10:00:00Z","ctime":"soon","#);
+        assert_eq!((entry.ctime, problems), (Timestamp::UNIX_EPOCH, 1));
+        let (entry, problems) = node("");
+        assert_eq!((entry.mtime, entry.ctime, problems), (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH, 1));
     }
 
     proptest! {
