@@ -240,6 +240,10 @@ fn a_killed_backup_leaves_a_partial_snapshot_that_the_next_one_completes() {
     world.repo(["restore", "latest", "--target", "out"]).expect_code(1);
     let restored = world.repo(["restore", id, "--target", "out", "--json"]).expect_code(0).json();
     assert!(restored["findings"].as_array().unwrap().iter().any(|f| f["id"] == "W0479"), "{restored}");
+    for shown in [vec!["ls", id], vec!["diff", id, id], vec!["dump", id, "/"]] {
+        let ran = Ran::of(world.repo_command().args(&shown)).expect_code(0);
+        assert!(ran.stderr.contains("W0479") || ran.stdout.contains("W0479"), "{shown:?}: {}", ran.stderr);
+    }
     let refused = world.repo(["restore", id, "--target", "out", "--delete"]).expect_code(1);
     assert!(refused.stderr.contains("E0480"), "{}", refused.stderr);
 

@@ -24,6 +24,7 @@ use recoup_repo::snapshot::{PARTIAL_TAG, Snapshot, Story};
 use recoup_repo::write::{WriteOptions, Writer};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::process::{Command, Stdio};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -372,13 +373,18 @@ async fn promoting_under_an_open_writer_is_refused_and_names_it() {
     let broken = app.live();
     let restored = app.restore(None).await;
     let held = fs::OpenOptions::new().read(true).write(true).open(app.path("project/app.db")).unwrap();
-    let mut holder = Command::new("sleep").arg("600").stdin(Stdio::from(held)).spawn().unwrap();
+    // Once it says so the kernel shows its arguments, which are not there yet when `spawn` comes back.
+    let script = "echo ready; kill -STOP $$";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).stdin(Stdio::from(held)).stdout(Stdio::piped());
+    let mut holder = command.spawn().unwrap();
+    holder.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
     let options = PromoteOptions { confirm: restored.confirm.clone(), ..PromoteOptions::default() };
     let refused = restore::promote(&app.session(), &restored.restore, &options).await.unwrap_err();
     holder.kill().unwrap();
     holder.wait().unwrap();
     assert_eq!((refused.kind(), refused.stable_code()), (Kind::Refused, Some("E0622")));
-    assert!(refused.to_string().contains(&format!("process {} (sleep 600)", holder.id())), "{refused}");
+    assert!(refused.to_string().contains(&format!("process {} (sh -c {script})", holder.id())), "{refused}");
     assert_eq!(app.live(), broken);
     assert_eq!(app.promote(&restored).await.state, State::Promoted, "the same restore can be promoted now");
 }

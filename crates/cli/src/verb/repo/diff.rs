@@ -1,7 +1,7 @@
 //! `recoup repo diff`.
 
 use super::open::Options;
-use super::snapshots::Filter;
+use super::snapshots::{Filter, partial_finding};
 use crate::context::Context;
 use crate::render::Answer;
 use clap::Args;
@@ -59,10 +59,13 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         .iter()
         .map(|d| json!({"modifier": d.modifier, "path": format!("/{}", d.path), "is_dir": d.is_dir}))
         .collect();
-    Ok(Answer::new("repo diff", Outcome::Pass, text).with(json!({
-        "old": old_id, "new": new_id, "differences": differences, "changed_files": done.changed_files,
-        "added": sum(&done.added), "removed": sum(&done.removed),
-    })))
+    let partial = [partial_finding(&old_id, &old), partial_finding(&new_id, &new)];
+    Ok(Answer::new("repo diff", Outcome::Pass, text).findings(partial.into_iter().flatten().collect()).with(
+        json!({
+            "old": old_id, "new": new_id, "differences": differences, "changed_files": done.changed_files,
+            "added": sum(&done.added), "removed": sum(&done.removed),
+        }),
+    ))
 }
 
 fn sum(sum: &Sum) -> Value {

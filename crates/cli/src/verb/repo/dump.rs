@@ -2,12 +2,12 @@
 
 use super::open::Options;
 use super::snapshot_path;
-use super::snapshots::Filter;
+use super::snapshots::{Filter, partial_finding};
 use crate::context::Context;
 use crate::render::Answer;
 use crate::render::answer::Format;
 use clap::{Args, ValueEnum};
-use recoup_core::event::Outcome;
+use recoup_core::event::{Event, Outcome};
 use recoup_core::name::escape;
 use recoup_core::units::counted;
 use recoup_core::{Error, Kind, Result};
@@ -69,6 +69,10 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     };
     let repository = open.repository(context).await?;
     let (id, snapshot) = repository.find_snapshot(&arguments.snapshot, &arguments.filter.to_filter()).await?;
+    // Standard output may be the dump, so this is told while it goes on.
+    if let Some(finding) = partial_finding(&id, &snapshot) {
+        context.env.emit(Event::Finding(finding));
+    }
     let Some(target) = &arguments.target else {
         let out = Box::new(BufWriter::with_capacity(1 << 20, std::io::stdout()));
         export(&repository, snapshot.tree, &path, archive, out).await?;

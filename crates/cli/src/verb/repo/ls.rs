@@ -2,7 +2,7 @@
 
 use super::open::Options;
 use super::snapshot_path;
-use super::snapshots::Filter;
+use super::snapshots::{Filter, partial_finding};
 use crate::context::Context;
 use crate::render::Answer;
 use clap::Args;
@@ -57,6 +57,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     let outcome = if findings.is_empty() { Outcome::Pass } else { Outcome::Fail };
     Ok(Answer::new("repo ls", outcome, text)
         .findings(findings)
+        .finding(partial_finding(&id, &snapshot))
         .with(json!({ "snapshot": id, "time": snapshot.time.at, "entries": entries })))
 }
 

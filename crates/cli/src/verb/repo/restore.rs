@@ -5,14 +5,13 @@ mod patterns;
 
 use super::open::Options;
 use super::snapshot_path;
-use super::snapshots::Filter;
+use super::snapshots::{Filter, partial_finding};
 use super::state;
 use crate::context::Context;
 use crate::render::Answer;
 use answer::{Done, answer, planned};
 use clap::{Args, ValueEnum};
 use recoup_core::entry::Target;
-use recoup_core::event::{Finding, Severity};
 use recoup_core::name::{TreePath, escape};
 use recoup_core::units::ByteSize;
 use recoup_core::{Error, Kind, Result};
@@ -114,7 +113,7 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
         lock.release().await?;
         return Err(refuse_partial(&id));
     }
-    let partial = snapshot.is_partial().then(|| partial_finding(&id));
+    let partial = partial_finding(&id, &snapshot);
     let options = RestoreOptions {
         include,
         exclude,
@@ -155,16 +154,6 @@ fn refuse_partial(id: &Id) -> Error {
         .code("E0480")
         .effect("nothing was written and nothing deleted")
         .hint("restore without --delete, or run the backup again and restore the complete snapshot")
-}
-
-fn partial_finding(id: &Id) -> Finding {
-    Finding::new(
-        "W0479",
-        Severity::Warning,
-        format!("snapshot {}", id.short()),
-        "a backup that had not come to its end left it: what is not in it may exist",
-        "run the backup again, and restore the complete snapshot that it writes",
-    )
 }
 
 /// Restores, makes durable, reads back, and deletes last, if nothing was wrong until then.

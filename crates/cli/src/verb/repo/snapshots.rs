@@ -99,3 +99,16 @@ fn document(id: &Id, s: &Snapshot) -> Value {
         "tags": s.tags, "tree": s.tree, "parent": s.parent, "program_version": s.program_version, "partial": s.story(),
     })
 }
+
+/// What to say of a partial snapshot that was asked for by its id.
+pub(super) fn partial_finding(id: &Id, snapshot: &Snapshot) -> Option<Finding> {
+    snapshot.is_partial().then(|| {
+        Finding::new(
+            "W0479",
+            Severity::Warning,
+            format!("snapshot {}", id.short()),
+            "a backup that had not come to its end left it: what is not in it may exist",
+            "run the backup again, and use the complete snapshot that it writes",
+        )
+    })
+}
