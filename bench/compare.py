@@ -156,8 +156,9 @@ def switch(generation: Path, live: Path) -> None:
 
 
 def warm(size: int) -> None:
-    """Touches as much memory as a run may take and gives it back. A virtual machine gets memory that it has not used
-    for some seconds from its host, at less than a gigabyte a second, and whoever comes first pays for it.
+    """Touches as much memory as a run may take and gives it back. A virtual machine gets memory that it
+    has not used for some seconds from its host, at less than a gigabyte a second, and whoever comes first
+    pays for it.
     """
     page = bytes(1 << 20)
     with mmap.mmap(-1, size) as memory:
