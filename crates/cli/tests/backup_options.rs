@@ -263,3 +263,23 @@ fn a_killed_backup_leaves_a_partial_snapshot_that_the_next_one_completes() {
     world.repo(["restore", "latest", "--target", "whole", "--verify"]).expect_code(0);
     world.restic(["check", "--read-data", "--no-cache"]).expect_code(0);
 }
+
+#[test]
+fn row_060_a_clock_that_is_two_years_behind_is_noticed_and_nothing_is_lost() {
+    let world = world();
+    let warned = |world: &World, args: &[&str]| {
+        let saved =
+            Ran::of(world.repo_command().args(["backup", "live", "--json"]).args(args)).expect_code(0).json();
+        saved["findings"].as_array().unwrap().iter().any(|finding| finding["id"] == "W0497")
+    };
+    let hours = |hours: i64| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
+    assert!(!warned(&world, &[]));
+    assert!(!warned(&world, &["--time", &hours(17_520)]), "whoever gives the time knows");
+    assert!(warned(&world, &[]), "seen from the last one, this clock is two years behind");
+    assert!(!warned(&world, &["--host", "elsewhere"]), "another place");
+    assert!(!warned(&world, &["--time", &hours(-17_520)]));
+    let listed = world.repo(["snapshots", "--json"]).expect_code(0).json();
+    assert_eq!(listed["snapshots"].as_array().unwrap().len(), 5);
+    // No policy takes it for the newest either.
+    assert!(world.repo(["forget", "--keep-last", "1"]).expect_code(1).stderr.contains("E0475"));
+}

@@ -27,6 +27,7 @@ use recoup_core::plan::Heads;
 use recoup_core::units::counted;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
+use recoup_repo::snapshot::{is_overtaken, overtaken};
 use recoup_repo::write::{Earlier, Parent, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
 use recoup_sources::{CaptureContext, Facts, TreeCounts};
@@ -122,6 +123,9 @@ impl<'a> BackupRun<'a> {
         let mut catalog = session.catalog()?;
         let previous = point::list(repo, session.app(), &mut catalog).await?;
         let writer = Writer::begin(repo, WriteOptions::default()).await?;
+        let now = session.env().now();
+        let later = previous.points.last().filter(|point| is_overtaken(now, point.document.time));
+        let findings = later.map(|point| overtaken(&point.name(), point.document.time)).into_iter().collect();
         Ok(BackupRun {
             session,
             repo,
@@ -135,7 +139,7 @@ impl<'a> BackupRun<'a> {
             reports: Vec::new(),
             stages: Vec::new(),
             errors: Vec::new(),
-            findings: Vec::new(),
+            findings,
             locations: Vec::new(),
             migrations: None,
             failed: false,

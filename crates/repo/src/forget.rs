@@ -6,16 +6,13 @@ use crate::layout::ObjectKind;
 use crate::locks::LockMode;
 use crate::problem::Problem;
 use crate::repository::{Repository, SnapshotFilter, SnapshotList};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Snapshot, is_overtaken};
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 use recoup_core::retention::{self, Candidate, GroupBy, Plan, Policy};
 use recoup_core::{Error, Kind, Result};
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// How far the clocks of honest writers may be apart.
-const CLOCK_SLACK_HOURS: i64 = 1;
 
 /// What was forgotten, or would be.
 #[derive(Debug, Default)]
@@ -155,9 +152,8 @@ fn superseded(list: &SnapshotList, filter: &SnapshotFilter, is_all: bool) -> Vec
 /// A snapshot from the future pushes good ones out of the policy. Either a clock is wrong, and then nobody
 /// knows what is old, or somebody wrote it on purpose.
 fn refuse_the_future(candidates: &[Candidate], now: &jiff::Zoned) -> Result<()> {
-    let latest = now.checked_add(jiff::Span::new().hours(CLOCK_SLACK_HOURS));
-    let Ok(latest) = latest else { return Ok(()) };
-    match candidates.iter().find(|candidate| candidate.time > latest) {
+    let now = now.timestamp();
+    match candidates.iter().find(|candidate| is_overtaken(now, candidate.time.timestamp())) {
         None => Ok(()),
         Some(candidate) => {
             Err(Error::new(Kind::Refused, "forget snapshots by age: one of them is dated in the future")

@@ -2,14 +2,18 @@
 
 use crate::golang::time::GoTime;
 use crate::id::Id;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use recoup_core::env::Env;
+use recoup_core::event::{Finding, Severity};
 use recoup_core::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The tag of a snapshot that a backup leaves while it is under way (see [`crate::write::Earlier`]).
 pub const PARTIAL_TAG: &str = "recoup-partial";
+
+/// How far the clocks of honest writers may be apart.
+const CLOCK_SLACK: SignedDuration = SignedDuration::from_hours(1);
 
 /// Where such a snapshot tells its story in the `recoup` field.
 const STORY: &str = "partial";
@@ -78,6 +82,22 @@ impl Story {
     pub fn to_field(self) -> Value {
         json!({ STORY: self })
     }
+}
+
+/// Whether something made at `new` comes before what is dated `other`, by more than honest clocks differ.
+pub fn is_overtaken(new: Timestamp, other: Timestamp) -> bool {
+    other.duration_since(new) > CLOCK_SLACK
+}
+
+/// What to say of it: `later` is the name of the other, dated `at`.
+pub fn overtaken(later: &str, at: Timestamp) -> Finding {
+    Finding::new(
+        "W0497",
+        Severity::Warning,
+        later,
+        format!("it is dated {at}, later than now: it counts as the latest, and not what was just stored"),
+        "set the clock of this machine, or of the one that wrote the other",
+    )
 }
 
 /// Refuses [`PARTIAL_TAG`] among tags that people give: a snapshot that has it counts as a part of one.
@@ -160,6 +180,15 @@ impl Snapshot {
             paths
         };
         self.hostname == other.hostname && sorted(self) == sorted(other)
+    }
+
+    /// Of `others`, the complete ones of the same place that are dated after it, the last: whoever asks for the latest
+    /// gets that one (fault row 60).
+    pub fn overtaken_by<'a>(&self, others: &'a [(Id, Snapshot)]) -> Option<&'a (Id, Snapshot)> {
+        let later = others.iter().filter(|(_, other)| {
+            is_overtaken(self.time.at, other.time.at) && !other.is_partial() && self.is_of_same_place(other)
+        });
+        later.max_by_key(|(_, other)| other.time.at)
     }
 
     /// The JSON, to go through [`crate::unpacked`].

@@ -438,6 +438,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Run the backup again: it goes on from there and writes a complete snapshot.",
     },
     Code {
+        code: "W0497",
+        title: "an earlier snapshot is dated later",
+        meaning: "A snapshot or point of the same place is dated more than an hour after the one that was just made. The clock of this machine is behind, or that of the other writer was ahead.",
+        effect: "What was asked for was stored. Until that date `latest` means the other one.",
+        next: "Set the clock. If the other is dated wrongly, restore by id, and forget it when it is not needed.",
+    },
+    Code {
         code: "E0496",
         title: "a repair has no place for the originals",
         meaning: "A repair never deletes an original before a copy of it lies in quarantine. This location keeps no objects but those of restic's layout, and no other directory was named.",

@@ -19,7 +19,7 @@ use recoup_repo::chunk::ChunkerKind;
 use recoup_repo::golang::time::GoTime;
 use recoup_repo::repository::Repository;
 use recoup_repo::repository::SnapshotFilter;
-use recoup_repo::snapshot::refuse_partial_tag;
+use recoup_repo::snapshot::{overtaken, refuse_partial_tag};
 use recoup_repo::write::{Earlier, Parent, TreeReport, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
 use recoup_sources::files::roots::Roots;
@@ -170,6 +170,9 @@ pub(crate) async fn run(arguments: Arguments, open: &Options, context: &Context)
     snapshot.excludes = arguments.exclude.exclude.clone();
     arguments.describe(&mut snapshot, &context.env)?;
     let all = repository.snapshots().await?.snapshots;
+    // Who gives the time knows that others are later.
+    let later = snapshot.overtaken_by(&all).filter(|_| arguments.time.is_none());
+    findings.extend(later.map(|(id, later)| overtaken(&format!("snapshot {}", id.short()), later.time.at)));
     let parent = arguments.parent(&repository, &snapshot, &all).await?;
     snapshot.parent = parent.map(|parent| parent.id);
     let parent_tree = parent.map(|parent| parent.tree);
