@@ -59,14 +59,20 @@ pub async fn restore(
     let (index, start, total) = begin(repo, tree, options).await?;
     let progress = Arc::new(Progress::new(repo, "restore", &options.address, total));
     let mut run = Run::new(repo, index, target, options.keep_damaged, progress);
-    match start {
+    let done = match start {
         Start::Leaf(node) => {
             let path: TreePath = std::iter::once(node.name().clone()).collect();
-            run.batch(vec![Step::Leaf(path, *node)]).await?;
+            run.batch(vec![Step::Leaf(path, *node)]).await
         }
-        Start::Dir(tree) => run.all(tree, options).await?,
+        Start::Dir(tree) => run.all(tree, options).await,
+    };
+    match done {
+        Ok(()) => run.end().await,
+        Err(err) => {
+            run.settle().await;
+            Err(err)
+        }
     }
-    run.end().await
 }
 
 /// What is to be restored and how much it is, unless it must not be: a dry run and a restore say no to the same.

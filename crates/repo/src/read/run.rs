@@ -73,6 +73,14 @@ impl Run {
         Ok(self.report)
     }
 
+    /// Lets the files that are under way come to their end after something went wrong: who notes what is finished must
+    /// not miss them, and nothing may appear at the target afterwards.
+    pub(super) async fn settle(self) {
+        if let Some((under_way, _)) = self.before {
+            let _ = under_way.wait().await;
+        }
+    }
+
     pub(super) async fn all(&mut self, tree: Id, options: &RestoreOptions) -> Result<()> {
         let repo = self.means.repo.clone();
         let mut selected = Selected::new(&repo, tree, &options.include, &options.exclude);
@@ -113,9 +121,9 @@ impl Run {
             }
         }
         let under_way = self.means.start(begun);
-        self.end_before().await?;
+        let ended = self.end_before().await;
         self.before = Some((under_way, later));
-        Ok(())
+        ended
     }
 
     /// Waits for the files of the batch before, then makes its links and finishes its directories.
