@@ -95,7 +95,12 @@ fn store(
                 content[nr] = Some(id);
             }
         }
-        Ok((content.into_iter().flatten().collect(), read?))
+        let bytes = read?;
+        // Every piece that was handed on was stored, or somebody said why not.
+        let content = content.into_iter().collect::<Option<_>>();
+        content
+            .map(|content| (content, bytes))
+            .ok_or_else(|| Error::bug("store a stream: a piece is missing"))
     })
 }
 

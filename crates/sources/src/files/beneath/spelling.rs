@@ -12,16 +12,21 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::MutexGuard;
 
-/// Whether an empty file `temp`, made in `dir` and removed again, is found under its name in capitals. Where none
-/// can be made nothing will be restored.
+/// Whether an empty file `temp`, made in `dir` and removed again, is found under its name in capitals. One that is
+/// there already does as well, and stays. Where none can be made nothing will be restored.
 pub(super) fn has_no_case(dir: &OwnedFd, temp: &str) -> bool {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    if openat(dir, temp, flags, Mode::RUSR | Mode::WUSR).is_err() {
-        return false;
+    let made = openat(dir, temp, flags, Mode::RUSR | Mode::WUSR);
+    let found = || stat_of(dir, temp.to_ascii_uppercase().as_bytes()).is_ok();
+    match made {
+        Ok(_) => {
+            let found = found();
+            let _gone = unlinkat(dir, temp, AtFlags::empty());
+            found
+        }
+        Err(Errno::EXIST) => found(),
+        Err(_) => false,
     }
-    let found = stat_of(dir, temp.to_ascii_uppercase().as_bytes()).is_ok();
-    let _gone = unlinkat(dir, temp, AtFlags::empty());
-    found
 }
 
 /// The name under which `name` stands in `dir`, if it stands there under another.
