@@ -28,6 +28,8 @@ pub mod point;
 
 pub mod catalog;
 
+pub mod pins;
+
 pub mod check;
 
 pub mod session;

@@ -26,9 +26,11 @@ const ORDER: [ObjectKind; 4] = [ObjectKind::Key, ObjectKind::Pack, ObjectKind::I
 /// Copies what `place` lacks. On error the second value says how many objects are still missing there.
 ///
 /// # Errors
-/// As either location says; `Kind::Conflict` if another repository lives there.
+/// As either location says; `Kind::Conflict` if another repository lives there, `Kind::Refused` if another
+/// belongs there.
 pub async fn replicate(session: &Session, repo: &Repository, place: &Place) -> Result<Lag, (Error, u64)> {
     let early = |e: Error| (e.with("location", &place.name), 0);
+    session.belongs(place, repo.id()).map_err(|e| (e, 0))?;
     durable::create_dir_all(&place.path, 0o700).map_err(early)?;
     let to = session.store(place);
     let guard = repo.lock(LockMode::Shared).await.map_err(early)?;

@@ -10,6 +10,7 @@ use crate::config::section::{Location, LocationKind};
 use crate::config::{Config, Driver, LoadOptions, Loaded};
 use crate::env::state_dir;
 use crate::keys::FingerprintKey;
+use crate::pins::Pins;
 use crate::secret::{self, SecretRef};
 use jiff::tz::TimeZone;
 use recoup_core::env::Env;
@@ -172,7 +173,8 @@ impl Session {
     /// Opens the repository of a location.
     ///
     /// # Errors
-    /// `Kind::NotFound` `E0410` if there is none yet; as `Repository::open`.
+    /// `Kind::NotFound` `E0410` if there is none yet; `Kind::Refused` `E0643` if it is not the one that belongs
+    /// here; as `Repository::open`.
     pub async fn repository(&self, place: &Place) -> Result<Repository> {
         if !place.path.is_dir() {
             return Err(Error::new(
@@ -184,9 +186,31 @@ impl Session {
             .code("E0410")
             .hint("mount the disk if it should be there; the first backup makes it otherwise"));
         }
-        Repository::open(self.store(place), &self.password().await?, Limits::default(), &self.env)
+        let repo = Repository::open(self.store(place), &self.password().await?, Limits::default(), &self.env)
             .await
-            .map_err(|e| e.with("location", &place.name))
+            .map_err(|e| e.with("location", &place.name))?;
+        self.belongs(place, repo.id())?;
+        Ok(repo)
+    }
+
+    /// Whether the repository with this id belongs to `place`: the one that the configuration names, or else
+    /// the first that this machine saw there.
+    ///
+    /// # Errors
+    /// `Kind::Refused` `E0643` if it is another.
+    pub fn belongs(&self, place: &Place, id: &str) -> Result<()> {
+        let pins = Pins::of(&self.state);
+        match &place.section.repository {
+            Some(declared) if declared.means(id) => pins.keep(&place.name, id, self.env.now()),
+            Some(declared) => Err(another(place, &declared.to_string(), id, "named in recoup.toml")),
+            None => match pins.get(&place.name) {
+                None => pins.keep(&place.name, id, self.env.now()),
+                Some(known) if known.repository == id => Ok(()),
+                Some(known) => {
+                    Err(another(place, &known.repository, id, &format!("seen here since {}", known.since)))
+                }
+            },
+        }
     }
 
     /// Opens the repository of a location, or makes it if there is none. The second value says so.
@@ -209,22 +233,27 @@ impl Session {
         };
         durable::create_dir_all(&place.path, 0o700)?;
         let repo = Repository::init(self.store(place), &password, &options, &self.env).await;
-        Ok((repo.map_err(|e| e.with("location", &place.name))?, true))
+        let repo = repo.map_err(|e| e.with("location", &place.name))?;
+        self.belongs(place, repo.id())?;
+        Ok((repo, true))
     }
 
     /// A repository that was there before is never quietly replaced by an empty one: its disk may just
     /// not be mounted.
     fn never_used(&self, place: &Place) -> Result<()> {
+        let refused = Error::new(Kind::Refused, "make a repository where there was one before")
+            .with("location", &place.name);
         let runs = self.catalog()?.runs(RunKind::Backup, usize::MAX)?;
-        let Some(last) = runs.iter().find(|r| r.location == place.name && !r.point.is_empty()) else {
-            return Ok(());
+        let last = runs.iter().find(|r| r.location == place.name && !r.point.is_empty());
+        let refused = match (last, &place.section.repository, Pins::of(&self.state).get(&place.name)) {
+            (Some(last), ..) => refused.with("last backup", last.at),
+            (None, Some(declared), _) => refused.with("named in recoup.toml", declared),
+            (None, None, Some(known)) => refused.with("seen here since", known.since),
+            (None, None, None) => return Ok(()),
         };
-        Err(Error::new(Kind::Refused, "make a repository where there was one before")
-            .with("location", &place.name)
-            .with("last backup", last.at)
-            .code("E0642")
-            .effect("nothing was written")
-            .hint("mount the disk of the location; if the repository is truly gone, give the location another name"))
+        Err(refused.code("E0642").effect("nothing was written").hint(
+            "mount the disk of the location; if the repository is truly gone, give the location another name",
+        ))
     }
 
     async fn password(&self) -> Result<Secret> {
@@ -333,6 +362,27 @@ impl Session {
             .tempdir_in(&parent)
             .map_err(|e| Error::io("make a scratch folder", e))
     }
+}
+
+/// The repository at `place` is not the one that belongs there.
+fn another(place: &Place, expected: &str, found: &str, why: &str) -> Error {
+    Error::new(Kind::Refused, "use the repository of the location: another one is there")
+        .with("location", &place.name)
+        .with("expected", format!("{} ({why})", short(expected)))
+        .with("found", short(found))
+        .code("E0643")
+        .effect("nothing was read from it and nothing was changed")
+        .hint(format!(
+            "see whether the path or the mounted disk is another application's; if this one is right, \
+             say so: `repository = \"{}\"` in [location.{}]",
+            short(found),
+            place.name
+        ))
+}
+
+/// Enough of an id to tell repositories apart.
+fn short(id: &str) -> &str {
+    id.get(..16).unwrap_or(id)
 }
 
 /// A lock that dies with the process.

@@ -160,6 +160,52 @@ async fn a_second_location_gets_everything_and_serves_alone() {
     assert!(partial.findings.iter().any(|f| f.id == "R0116"));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_055_a_repository_that_belongs_elsewhere_is_neither_read_nor_written() {
+    let mut app = Application::new("");
+    app.backup().await;
+    let right = app.session().repository(&app.session().place(None).unwrap()).await.unwrap().id().to_owned();
+    // Another repository with the same password, as a copied setting or a wrong disk would lead to.
+    let mut other = Application::new("");
+    other.env.entropy = recoup_testkit::env::SeededEntropy::new(55);
+    other.backup().await;
+    let place = other.session().place(None).unwrap();
+    let wrong = other.session().repository(&place).await.unwrap().id().to_owned();
+    fs::rename(app.path("repo"), app.path("kept")).unwrap();
+    fs::rename(other.path("repo"), app.path("repo")).unwrap();
+    let snapshot = |dir: &std::path::Path| {
+        let mut all = BTreeMap::new();
+        collect(dir, dir, &mut all);
+        all
+    };
+    let before = snapshot(&app.path("repo"));
+
+    let refused = backup(&app.session(), &BackupOptions::default()).await.unwrap_err();
+    assert_eq!((refused.kind(), refused.stable_code()), (Kind::Refused, Some("E0643")), "{refused:?}");
+    assert!(format!("{refused:?}").contains(&right[..16]), "{refused:?}");
+    assert!(refused.next_step().unwrap().contains(&wrong[..16]), "{refused:?}");
+    let restored = restore::restore(&app.session(), &RestoreOptions::default()).await.unwrap_err();
+    assert_eq!(restored.stable_code(), Some("E0643"));
+    let listed = points(&app.session(), None).await.unwrap();
+    assert!(listed.points.is_empty() && listed.outcome == Outcome::Unknown, "{listed:?}");
+    let verified = verify(&app.session(), &VerifyOptions::default()).await.unwrap();
+    assert_eq!(verified.outcome, Some(Outcome::Unknown));
+    assert_eq!(snapshot(&app.path("repo")), before, "not a byte of it was changed");
+
+    // Named in the configuration it is the right one, and the old one is then wrong.
+    app.name_repository(&wrong[..16]);
+    app.backup().await;
+    fs::rename(app.path("repo"), app.path("named")).unwrap();
+    fs::rename(app.path("kept"), app.path("repo")).unwrap();
+    let refused = backup(&app.session(), &BackupOptions::default()).await.unwrap_err();
+    assert_eq!(refused.stable_code(), Some("E0643"));
+    // A repository that was named is not begun anew either, whatever this machine remembers.
+    fs::rename(app.path("repo"), app.path("away")).unwrap();
+    fs::remove_dir_all(app.session().state()).unwrap();
+    let gone = backup(&app.session(), &BackupOptions::default()).await.unwrap_err();
+    assert_eq!(gone.stable_code(), Some("E0642"));
+}
+
 /// Partial snapshots at a location.
 async fn partials(app: &Application, place: usize) -> Vec<Id> {
     let session = app.session();

@@ -151,6 +151,13 @@ pub(super) const CODES: &[Code] = &[
         next: "Mount the disk. If the repository is truly lost, give the location another name in recoup.toml and back up at once.",
     },
     Code {
+        code: "E0643",
+        title: "another repository is at the location",
+        meaning: "The repository at this location opens with the password, and it is not the one that belongs there: not the one that recoup.toml names, or not the one that this machine saw there first. A path copied from another application's configuration, a wrong disk at the mount point, or an old copy put in its place look like this.",
+        effect: "Nothing was read from it and nothing was changed. In particular no retention rule was applied to it.",
+        next: "Compare the ids in the message. If the path or the disk is wrong, mend that. If a new repository is right, name it in recoup.toml: `repository = \"ID\"` in the table of the location.",
+    },
+    Code {
         code: "E0650",
         title: "another backup of this application is running",
         meaning: "A backup holds a lock in the state directory while it runs, so that two runs never mix their points.",

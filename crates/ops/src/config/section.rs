@@ -241,6 +241,43 @@ pub struct Location {
     /// What it is for.
     #[serde(default)]
     pub r#use: LocationUse,
+    /// Id of the repository that belongs here, or its first digits, at least 8. Any other is refused. If it
+    /// is left out, the first repository seen here is the one, as far as this machine remembers.
+    #[schemars(with = "Option<String>", regex(pattern = r"^[0-9a-f]{8,64}$"))]
+    pub repository: Option<RepositoryId>,
+}
+
+/// Id of a repository, or its first digits: 8 to 64 lower-case hex digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RepositoryId(String);
+
+impl RepositoryId {
+    /// Whether it means the repository with this full id.
+    pub fn means(&self, id: &str) -> bool {
+        id.starts_with(&self.0)
+    }
+}
+
+impl TryFrom<String> for RepositoryId {
+    type Error = recoup_core::Error;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if (8..=64).contains(&text.len()) && text.bytes().all(is_digit) {
+            return Ok(RepositoryId(text));
+        }
+        Err(recoup_core::Error::new(
+            recoup_core::Kind::Config,
+            "read the id of a repository: write 8 to 64 of its digits, 0-9 and a-f",
+        ))
+    }
+}
+
+impl std::fmt::Display for RepositoryId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// What kind of place a location is.

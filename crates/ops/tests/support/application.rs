@@ -22,13 +22,20 @@ pub(crate) struct Application {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) env: Env,
     extra: String,
+    /// The line that names the repository of the location, or nothing.
+    repository: String,
 }
 
 impl Application {
     /// Forty orders and six pictures; `extra` is added to recoup.toml.
     pub(crate) fn new(extra: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let app = Application { dir, env: recoup_testkit::env::real(), extra: extra.to_owned() };
+        let app = Application {
+            dir,
+            env: recoup_testkit::env::real(),
+            extra: extra.to_owned(),
+            repository: String::new(),
+        };
         fs::create_dir_all(app.path("project/media/2026")).unwrap();
         fs::write(app.path("password"), "0123456789abcdef0123456789abcdef0123456789abcdef\n").unwrap();
         let db = app.db();
@@ -85,13 +92,20 @@ path = "media"
 kind = "local"
 path = "../repo"
 failure_domain = "disk-2"
-
+{}
 [keys]
 password = {{ file = "{}" }}
 {}"#,
+            self.repository,
             self.path("password").display(),
             self.extra
         )
+    }
+
+    /// Names the repository of the location in recoup.toml.
+    #[allow(dead_code, reason = "not every test binary names one")]
+    pub(crate) fn name_repository(&mut self, id: &str) {
+        self.repository = format!("repository = \"{id}\"\n");
     }
 
     pub(crate) fn session(&self) -> Session {
