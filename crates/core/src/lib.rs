@@ -12,6 +12,7 @@
 //! * **drill**: a timed restore with checks. **finding**: a stable code, a severity, a fix.
 //! * **ladder**: A0 declared to A6 exercised; what is known of a copy, each rung with its age.
 
+pub mod canonical;
 pub mod code;
 pub mod error;
 pub mod event;
@@ -21,6 +22,9 @@ pub mod env;
 pub mod retention;
 pub mod secret;
 pub mod units;
+
+pub mod crypto;
+pub mod attest;
 
 pub mod verdict;
 

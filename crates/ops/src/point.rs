@@ -8,10 +8,11 @@
 
 use crate::provenance::Provenance;
 use jiff::Timestamp;
+use recoup_core::canonical::canonical_json;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::moment::Moment;
 use recoup_core::name::{TreePath, escape};
-use recoup_core::plan::{Heads, canonical_json};
+use recoup_core::plan::Heads;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
 use recoup_repo::{Id, Snapshot};
