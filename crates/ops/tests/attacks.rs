@@ -7,6 +7,7 @@
     reason = "test code may touch the world"
 )]
 
+#[allow(dead_code, reason = "every test binary uses a part of it")]
 #[path = "support/application.rs"]
 mod application;
 
