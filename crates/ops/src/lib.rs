@@ -50,4 +50,6 @@ pub mod points;
 
 pub mod verify;
 
+pub mod keychain;
+
 pub mod status;

@@ -176,6 +176,11 @@ impl Session {
     /// `Kind::NotFound` `E0410` if there is none yet; `Kind::Refused` `E0643` if it is not the one that belongs
     /// here; as `Repository::open`.
     pub async fn repository(&self, place: &Place) -> Result<Repository> {
+        self.repository_with(place, &self.password().await?).await
+    }
+
+    /// As [`Session::repository`], with another password than the declared one.
+    pub(crate) async fn repository_with(&self, place: &Place, password: &Secret) -> Result<Repository> {
         if !place.path.is_dir() {
             return Err(Error::new(
                 Kind::NotFound,
@@ -186,7 +191,7 @@ impl Session {
             .code("E0410")
             .hint("mount the disk if it should be there; the first backup makes it otherwise"));
         }
-        let repo = Repository::open(self.store(place), &self.password().await?, Limits::default(), &self.env)
+        let repo = Repository::open(self.store(place), password, Limits::default(), &self.env)
             .await
             .map_err(|e| e.with("location", &place.name))?;
         self.belongs(place, repo.id())?;
@@ -256,7 +261,8 @@ impl Session {
         ))
     }
 
-    async fn password(&self) -> Result<Secret> {
+    /// The repository password, from where it is kept.
+    pub(crate) async fn password(&self) -> Result<Secret> {
         let keys = self.config().keys.as_ref().ok_or_else(|| {
             Error::new(Kind::Config, "find the repository password: recoup.toml has no [keys]")
                 .code("E0640")

@@ -3,6 +3,8 @@
 
 use crate::attest;
 use crate::catalog::{Catalog, Run, RunKind};
+use crate::keychain;
+use crate::keys::record::Complaint;
 use crate::points::{AtLocation, rung_of, survey};
 use crate::restore::{self, JournalFile};
 use crate::session::Session;
@@ -171,7 +173,7 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
         sources.push(source);
     }
     let restores = waiting(session, &mut findings);
-    sheet(session, &locations, &mut findings);
+    kit(session, &locations, &mut findings).await?;
     let is_distrusted = |f: &Finding| attest::is_about_history(f) && f.severity == Severity::High;
     let contract = match findings.iter().any(is_distrusted) {
         // What a location shows can only be counted on if its history is what it was.
@@ -409,17 +411,62 @@ fn waiting(session: &Session, findings: &mut Vec<Finding>) -> Vec<Waiting> {
     waiting
 }
 
-fn sheet(session: &Session, locations: &[AtLocation], findings: &mut Vec<Finding>) {
-    let mut ids = locations.iter().filter_map(|at| at.repository.as_deref());
-    if !ids.any(|id| crate::keys::confirmed(session.state(), id).is_some()) {
-        findings.push(Finding::new(
-            "R0114",
-            Severity::Warning,
-            session.app(),
-            "nobody has confirmed that the recovery sheet is stored away",
-            "print it and store it where this machine is not, then `recoup keys confirm`",
-        ));
+/// What opens everything if this machine is lost: a kit that fits and was proven, or at least the word that the
+/// sheet is stored away. Neither is part of the contract.
+async fn kit(session: &Session, locations: &[AtLocation], findings: &mut Vec<Finding>) -> Result<()> {
+    let mut current = keychain::current(session).await?;
+    for at in locations {
+        if let (Some(known), Some(id)) = (current.locations.get_mut(&at.place.name), &at.repository) {
+            known.repository = Some(id.clone());
+        }
     }
+    let declared = session.config().keys.as_ref().is_some_and(|keys| keys.kit.is_some());
+    let mut ids = locations.iter().filter_map(|at| at.repository.as_deref());
+    let confirmed = ids.any(|id| crate::keys::confirmed(session.state(), id).is_some());
+    let complaints = keychain::complaints(session, &current);
+    let has_kit = !complaints.contains(&Complaint::NoKit);
+    let mut warn = |code, message: String, fix| {
+        findings.push(Finding::new(code, Severity::Warning, session.app(), message, fix));
+    };
+    let prove = "`recoup keys prove --kit kit.txt --secret secret.txt`";
+    let renew = "make a new one with `recoup keys kit --write FOLDER`";
+    let mut never = Vec::new();
+    for complaint in complaints {
+        match complaint {
+            Complaint::NoKit if !confirmed => warn(
+                "R0114",
+                "no recovery kit was made, and nobody has confirmed that the recovery sheet is stored away"
+                    .into(),
+                "`recoup keys kit --write FOLDER`, print it and store it where this machine is not",
+            ),
+            Complaint::NoKit if declared => warn("R0140", "no recovery kit was made".into(), renew),
+            Complaint::NoKit => {}
+            Complaint::NeverProven(location) => never.push(location),
+            Complaint::Failed(location) => {
+                warn("R0141", format!("the last proof of the recovery kit failed at {location}"), renew);
+            }
+            Complaint::Old { location, age, allowed } => warn(
+                "R0141",
+                format!("the recovery kit was proven at {location} {age} ago; at most {allowed} are allowed"),
+                prove,
+            ),
+            Complaint::Changed(what) => {
+                warn("R0142", format!("changed since the recovery kit was made: {}", what.join(", ")), renew);
+            }
+            Complaint::Uncovered(key) if has_kit || declared => {
+                warn(
+                    "R0142",
+                    format!("{key} is needed to read the data, and no recovery kit covers it"),
+                    renew,
+                );
+            }
+            Complaint::Uncovered(_) => {}
+        }
+    }
+    if !never.is_empty() {
+        warn("R0140", format!("the recovery kit was never proven at {}", never.join(", ")), prove);
+    }
+    Ok(())
 }
 
 fn old_proofs(address: &str, ladders: &[(String, Ladder)], class: &Class) -> (Vec<Finding>, Outcome) {

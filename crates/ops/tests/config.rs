@@ -266,6 +266,25 @@ fn the_nearest_file_wins_and_the_overlay_goes_over_it() {
 }
 
 #[test]
+fn what_seals_a_kit_is_named_and_not_chosen_by_a_variable() {
+    let keys = |line: &str| with("[keys]\n", &format!("[keys]\n{line}\n"));
+    let loaded =
+        read(&keys("wrap = [[\"age\", \"-r\", \"${env:HOME}\"]]\nkit = { prove_every = \"30d\" }")).unwrap();
+    let declared = loaded.config.keys.unwrap();
+    assert_eq!(declared.wrap, [["age", "-r", "/home/dana"]]);
+    assert_eq!(declared.kit.unwrap().prove_every.unwrap().as_secs(), 30 * 86_400);
+    for (line, code) in [
+        ("wrap = [[\"${env:HOME}/seal\"]]", "E0107"),
+        ("wrap = [[]]", "E0104"),
+        ("wrap = [\"age -r somebody\"]", "E0103"),
+        ("kit = { prove_every = 30 }", "E0103"),
+        ("kit = { parts = \"2 of 3\" }", "E0102"),
+    ] {
+        assert_eq!(read(&keys(line)).unwrap_err().stable_code(), Some(code), "{line}");
+    }
+}
+
+#[test]
 fn the_schema_in_the_reference_is_the_one_in_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/recoup.schema.json");
     if std::env::var_os("RECOUP_UPDATE_DOCS").is_some() {

@@ -8,6 +8,8 @@ use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_ops::attest;
 use recoup_ops::catalog::RunKind;
 use recoup_ops::check::{Past, check};
+use recoup_ops::keychain;
+use recoup_ops::keys::record;
 use serde_json::json;
 
 /// Drills looked at for what they proved and measured.
@@ -16,15 +18,18 @@ const DRILLS_MAX: usize = 500;
 /// Check the configuration, and whether the means can meet the contract.
 ///
 /// Copies and failure domains against the locations, declared schedules against the RPO, targets
-/// against what the last drills measured, and the signed history of each location against what was
-/// there before. Nothing is captured or run, and no password is needed.
+/// against what the last drills measured, the signed history of each location against what was there
+/// before, and the recovery kit against what it would say today. Nothing is captured or run, and no
+/// password is needed.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  recoup check\n  recoup check --output json")]
 pub(crate) struct Arguments {}
 
 pub(crate) async fn run(_arguments: &Arguments, context: &Context) -> Result<Answer> {
     let session = context.session()?;
-    let past = Past::of_runs(&session.catalog()?.runs(RunKind::Drill, DRILLS_MAX)?);
+    let mut past = Past::of_runs(&session.catalog()?.runs(RunKind::Drill, DRILLS_MAX)?);
+    past.kit = record::newest(session.state());
+    past.current = Some(keychain::current(&session).await?);
     let report = check(session.loaded(), &past, &context.env);
     let history = attest::examine(&session).await?;
     let mut text = report.text();

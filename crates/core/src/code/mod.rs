@@ -7,6 +7,7 @@ mod config;
 mod contract;
 mod drill;
 mod host;
+mod kit;
 mod repo;
 mod restore;
 mod sources;
@@ -28,7 +29,7 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 9] = [
+const TABLES: [&[Code]; 10] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
@@ -38,6 +39,7 @@ const TABLES: [&[Code]; 9] = [
     drill::CODES,
     host::CODES,
     trust::CODES,
+    kit::CODES,
 ];
 
 /// All codes, in the order of the tables.

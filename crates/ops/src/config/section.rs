@@ -313,6 +313,23 @@ pub struct Keys {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub signers: Vec<Signer>,
+    /// Commands that seal the secret part of a recovery kit for somebody, as in
+    /// `[["age", "-r", "age1…"]]`: lists of arguments, no shell. Each gets it on standard input and prints
+    /// the sealed form.
+    #[serde(default)]
+    #[schemars(inner(length(min = 1)))]
+    pub wrap: Vec<Vec<String>>,
+    /// What is expected of the recovery kit.
+    pub kit: Option<KitSection>,
+}
+
+/// What is expected of the recovery kit.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KitSection {
+    /// How old the last `recoup keys prove` may become; 90 days if left out.
+    #[schemars(with = "Option<DurationText>")]
+    pub prove_every: Option<Span>,
 }
 
 /// A statement about the data, usable at capture, in drills and after restores.

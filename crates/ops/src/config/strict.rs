@@ -10,7 +10,7 @@ use recoup_core::units::{ByteSize, Span};
 use serde_json::Value as Json;
 
 /// Keys of the file's later shape. They are errors, as every unknown key is, but not typing mistakes.
-const LATER: [&str; 30] = [
+const LATER: [&str; 28] = [
     "include",
     "immutable",
     "retain",
@@ -26,8 +26,6 @@ const LATER: [&str; 30] = [
     "messages",
     "on_restore",
     "quiesce",
-    "wrap",
-    "kit",
     "role",
     "person",
     "notify",

@@ -385,7 +385,7 @@ fn findings(look: &Look, settings: Option<&Settings>) -> Vec<Finding> {
             Severity::Warning,
             look.app.clone(),
             format!("{} is needed to read the data, and its value comes neither from the environment nor from .env ({place})", key.setting),
-            "move it into the environment, and keep it together with the recovery sheet",
+            "move it into the environment, and keep it together with the recovery kit",
         ));
     }
     if settings.session_engine.ends_with(".cache") {

@@ -11,6 +11,7 @@ use recoup_core::units::Span;
 use recoup_core::{Error, Kind, Result};
 use recoup_store::local::durable;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What `init` left behind.
@@ -77,7 +78,7 @@ pub fn write(
     let state = state_dir(variables, &loaded.config.app)?;
     durable::create_dir_all(&state, 0o700)?;
     let sheet = state.join("recovery-sheet.txt");
-    let text = keys::sheet(&keys::sheet_facts(&loaded, None, env)?, None)?;
+    let text = keys::sheet(&keys::sheet_facts(&loaded, &BTreeMap::new(), env)?, None)?;
     durable::write(&sheet, text.as_bytes(), 0o600)?;
     let lines = toml.lines().count();
     Ok(Written { config, lines, password, password_is_new, signing, sheet, beside: exists })
@@ -266,7 +267,7 @@ fn location(out: &mut String, proposal: &Proposal) {
     );
     out.push_str(&format!("[location.local]\nkind = \"local\"\npath = {}\n", quote(&proposal.location)));
     out.push_str("failure_domain = \"this-machine\"\n");
-    out.push_str("\n# The key to everything. Print `recoup keys sheet` and store it away from here.\n");
+    out.push_str("\n# The key to everything. Print `recoup keys kit` and store it away from here.\n");
     out.push_str(&format!("[keys]\npassword = {{ file = {} }}\n", quote(&proposal.password)));
     out.push_str(
         "# Every point is signed by the machine that made it. Whose signatures count stands here.\n",
