@@ -1,11 +1,12 @@
 //! The contract a source is held to. A class says what must be true; schedules and locations are
 //! means, and whether they suffice is decided elsewhere.
 
+use crate::suspicion::Thresholds;
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
 /// A contract, as declared under `[class.<name>]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Class {
     /// Its name in the file.
     pub name: String,
@@ -27,6 +28,8 @@ pub struct Class {
     pub proven: Proven,
     /// Whether every source of this class must name the command that rebuilds it.
     pub rebuild_required: bool,
+    /// From when on a capture is suspicious.
+    pub suspect: Thresholds,
 }
 
 /// How old each proof of the ladder may become; `None` asks for no proof.

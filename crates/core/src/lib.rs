@@ -25,9 +25,11 @@ pub mod units;
 
 pub mod crypto;
 pub mod attest;
+pub mod clock;
 
 pub mod verdict;
 
+pub mod suspicion;
 pub mod class;
 pub mod schedule;
 

@@ -11,10 +11,12 @@
 
 mod report;
 mod sign;
+mod suspect;
 
 pub use report::{BackupReport, LocationReport, PathError, SourceReport};
 
 use self::report::{changing, failed_report, incomplete, report_of, unreached, unreadable};
+use self::suspect::{canaries, changes_of};
 use crate::attest::{self, History, Reading};
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Document, Listing, Mirror, Point, SourceRecord, Stage, TAG};
@@ -265,7 +267,11 @@ impl<'a> BackupRun<'a> {
             complete: proof.complete,
             errors,
             facts: proof.facts,
+            changes: Some(changes_of(&stored)),
+            canaries: canaries(self.session, name),
+            suspect: Vec::new(),
         };
+        let record = self.suspected(record);
         let (bytes_added, bytes_stored) = (stored.bytes_added, stored.bytes_stored);
         Ok(Captured { record, root: capture.root, proof: said, bytes_added, bytes_stored })
     }
@@ -301,7 +307,8 @@ impl<'a> BackupRun<'a> {
         }
         self.writer.flush().await?;
         let (snapshots, tree_ids) = Default::default();
-        let mut point = Point { id, document, snapshots, trees: tree_ids, attested: None };
+        let mut point =
+            Point { id, document, snapshots, trees: tree_ids, attested: None, held: Vec::new(), is_released: false };
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;

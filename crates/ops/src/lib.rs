@@ -48,6 +48,8 @@ pub mod drill;
 
 pub mod points;
 
+pub mod hold;
+
 pub mod verify;
 
 pub mod status;

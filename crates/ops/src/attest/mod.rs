@@ -43,7 +43,14 @@ pub(crate) struct History {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Whether a finding is about the signed history of a location or about who signs.
+impl History {
+    /// Every statement that is known, in the order of signers and numbers.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = &Attestation> {
+        self.statements.values().map(|sealed| &sealed.attestation)
+    }
+}
+
+/// Whether a finding is about the signed history of a location, about who signs, or a suspicious point.
 pub(crate) fn is_about_history(finding: &Finding) -> bool {
     matches!(
         finding.id.as_str(),
@@ -176,6 +183,8 @@ pub(crate) async fn list(
         for mut point in std::mem::take(&mut listing.points) {
             let attested = history.judgement.attests(&point.id, &point.trees_by_name());
             point.attested = Some(attested);
+            point.held = history.judgement.holds.get(&point.id).cloned().unwrap_or_default();
+            point.is_released = history.judgement.released.contains(&point.id);
             if attested { &mut listing.points } else { &mut listing.unattested }.push(point);
         }
         let stated = &history.judgement.points;

@@ -7,6 +7,7 @@ use super::units::{
 use crate::secret::SecretRef;
 use recoup_core::class::{Class, Proven};
 use recoup_core::crypto::Signer;
+use recoup_core::suspicion::Thresholds;
 use recoup_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,36 @@ pub struct ClassSection {
     /// Whether every source of this class must name the command that rebuilds it.
     #[serde(default)]
     pub rebuild_required: bool,
+    /// From when on a capture is suspicious: it is marked, told, and nothing before it is deleted.
+    #[serde(default)]
+    pub suspect: SuspectSection,
+}
+
+/// From when on a capture is suspicious.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuspectSection {
+    /// The share of files that were rewritten or replaced, with content that does not compress; 40% if left out.
+    #[schemars(with = "Option<PercentText>")]
+    pub rewritten: Option<Percent>,
+    /// The share of files, bytes or rows that are gone; 50% if left out.
+    #[schemars(with = "Option<PercentText>")]
+    pub shrunk: Option<Percent>,
+    /// How long nothing at all may change, where something has to.
+    #[schemars(with = "Option<DurationText>")]
+    pub unchanged: Option<Span>,
+}
+
+impl SuspectSection {
+    fn thresholds(self) -> Thresholds {
+        let usual = Thresholds::default();
+        let share = |percent: Option<Percent>, usual: f64| percent.map_or(usual, |p| p.0 / 100.0);
+        Thresholds {
+            rewritten: share(self.rewritten, usual.rewritten),
+            shrunk: share(self.shrunk, usual.shrunk),
+            unchanged: self.unchanged,
+        }
+    }
 }
 
 /// How old each proof of the ladder may become.
@@ -90,6 +121,7 @@ impl ClassSection {
             failure_domains: self.failure_domains,
             proven: Proven { intact, rehydrated, application },
             rebuild_required: self.rebuild_required,
+            suspect: self.suspect.thresholds(),
         }
     }
 }
@@ -136,6 +168,10 @@ pub struct SourceSection {
     /// What its data is.
     #[serde(default)]
     pub labels: Vec<Label>,
+    /// Files in it that nobody has a reason to touch, by their path beneath the source. A capture that finds one
+    /// changed or gone is suspicious.
+    #[serde(default)]
+    pub canary: Vec<String>,
     /// When it is captured.
     pub capture: Option<CaptureSection>,
     /// When it is captured, as a calendar.
