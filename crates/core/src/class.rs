@@ -1,6 +1,7 @@
 //! The contract a source is held to. A class says what must be true; schedules and locations are
 //! means, and whether they suffice is decided elsewhere.
 
+use crate::retention::Retain;
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,8 @@ pub struct Class {
     pub failure_domains: u32,
     /// How old the proofs may become.
     pub proven: Proven,
+    /// Which points of its sources stay; `None` keeps everything.
+    pub retain: Option<Retain>,
     /// Whether every source of this class must name the command that rebuilds it.
     pub rebuild_required: bool,
 }

@@ -18,9 +18,10 @@ pub mod event;
 pub mod name;
 pub mod entry;
 pub mod env;
-pub mod retention;
+pub mod canonical;
 pub mod secret;
 pub mod units;
+pub mod retention;
 
 pub mod verdict;
 

@@ -9,6 +9,7 @@ mod drill;
 mod host;
 mod repo;
 mod restore;
+mod retention;
 mod sources;
 mod verbs;
 
@@ -27,13 +28,14 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 8] = [
+const TABLES: [&[Code]; 9] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
     verbs::CODES,
     sources::CODES,
     restore::CODES,
+    retention::CODES,
     drill::CODES,
     host::CODES,
 ];
