@@ -17,7 +17,7 @@ pub mod points;
 pub mod simulate;
 
 pub use forget::{Candidate, Group, GroupBy, Kept, Plan, Policy, plan};
-pub use reason::Reason;
+pub use reason::{Reason, words};
 pub use retain::{Retain, Rule, shortens};
 pub use rules::{Age, Keep};
 

@@ -49,8 +49,8 @@ pub struct PointFacts {
     pub sources: Vec<String>,
     /// Why it is held, once for each hold.
     pub held: Vec<String>,
-    /// When a restore or a drill passed on it for the last time.
-    pub proven: Option<Timestamp>,
+    /// When a restore or a drill passed on it for the last time, by the name of the source that was restored.
+    pub proven: BTreeMap<String, Timestamp>,
     /// What is suspicious about it, while that is not settled.
     pub suspect: Option<String>,
     /// Whether all of it was captured.
@@ -243,7 +243,7 @@ impl<'p> Work<'p> {
         for nr in newest.into_iter().chain(complete) {
             self.reasons[nr].push(Reason::Newest { source: name() });
         }
-        let proven = series.iter().find_map(|e| points[e.nr].proven.map(|at| (e.nr, at)));
+        let proven = series.iter().find_map(|e| points[e.nr].proven.get(source).map(|at| (e.nr, *at)));
         if let Some((nr, at)) = proven {
             self.reasons[nr].push(Reason::Proven { source: name(), at });
         }

@@ -25,7 +25,7 @@ pub(super) fn fact(id: &str, time: &str) -> PointFacts {
         attested: Attested::NoKey,
         sources: vec!["db".into()],
         held: vec![],
-        proven: None,
+        proven: BTreeMap::new(),
         suspect: None,
         complete: true,
     }
@@ -131,8 +131,10 @@ fn row_053_a_source_that_was_renamed_leaves_orphans_that_stay() {
 #[test]
 fn row_054_the_last_proven_point_stays_while_newer_ones_are_not_proven() {
     let mut points = fortnight();
-    points[2].proven = Some(at("2026-06-20T00:00:00Z"));
-    points[4].proven = Some(at("2026-06-22T00:00:00Z"));
+    points[2].proven.insert("db".into(), at("2026-06-20T00:00:00Z"));
+    points[4].proven.insert("db".into(), at("2026-06-22T00:00:00Z"));
+    // That a restore of something else passed says nothing about this source.
+    points[6].proven.insert("media".into(), at("2026-06-24T00:00:00Z"));
     points[14].complete = false;
     let plan = planned(&points, &of(Retain { daily: 1, ..Retain::default() }));
     assert_eq!(kept(&plan), ["noon", "morning", "d21"], "what is not complete takes nobody's place");
@@ -215,7 +217,7 @@ fn row_060_a_clock_that_is_two_years_behind_does_not_make_new_points_old() {
 }
 
 #[test]
-fn row_061_doubt_about_the_clock_deletes_nothing_and_says_so() {
+fn doubt_about_the_clock_deletes_nothing_and_says_so() {
     let doubt = Doubt { code: "E0462".into(), why: "the clock is ten minutes off".into() };
     let policies = of(Retain { daily: 1, ..Retain::default() });
     let plan = plan(&fortnight(), &policies, std::slice::from_ref(&doubt), at(NOW), &TimeZone::UTC).unwrap();

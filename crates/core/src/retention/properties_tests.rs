@@ -39,7 +39,7 @@ fn random(nr: usize, (minutes, sequence, attested, sources, rare): Random) -> Po
         attested,
         sources: sources.into_iter().map(str::to_owned).collect(),
         held: held.map(|()| "a case".to_owned()).into_iter().collect(),
-        proven: proven.map(|()| at(NOW)),
+        proven: proven.map(|()| ("db".to_owned(), at(NOW))).into_iter().collect(),
         suspect: suspect.map(|()| "odd".to_owned()),
         complete: partial.is_none(),
     }

@@ -68,7 +68,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let escape = |text: &String| crate::name::escape(text.as_bytes());
         match self {
-            Reason::Rule { source, rule } => write!(f, "{rule} ({})", escape(source)),
+            Reason::Rule { source, rule } => write!(f, "{rule} of {}", escape(source)),
             Reason::Newest { source } => write!(f, "newest of {}", escape(source)),
             Reason::Proven { source, at } => write!(f, "last proven of {} ({at})", escape(source)),
             Reason::NoPolicy { source } => write!(f, "no policy for {}", escape(source)),
@@ -85,7 +85,47 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Reasons in one line; the rules of one source stand together.
+pub fn words(reasons: &[Reason]) -> String {
+    let mut rules: Vec<(&String, Vec<&str>)> = Vec::new();
+    let mut parts: Vec<String> = Vec::new();
+    for reason in reasons {
+        match reason {
+            Reason::Rule { source, rule } => match rules.iter_mut().find(|(of, _)| *of == source) {
+                Some((_, words)) => words.push(rule.word()),
+                None => rules.push((source, vec![rule.word()])),
+            },
+            other => parts.push(other.to_string()),
+        }
+    }
+    let of_source = |(source, words): (&String, Vec<&str>)| {
+        format!("{} of {}", words.join(" "), crate::name::escape(source.as_bytes()))
+    };
+    parts.extend(rules.into_iter().map(of_source));
+    parts.join(", ")
+}
+
 /// Enough of an id to find the point by; ids from outside may hold anything.
 fn short(id: &str) -> String {
     crate::name::escape(id.chars().take(8).collect::<String>().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_of_a_source_stand_together_and_names_are_escaped() {
+        let rule = |source: &str, rule| Reason::Rule { source: source.into(), rule };
+        let reasons = [
+            Reason::Newest { source: "db".into() },
+            rule("db", Rule::All),
+            rule("db", Rule::Daily),
+            Reason::Held { why: "case\u{1b}[2J".into() },
+            rule("media", Rule::Monthly),
+        ];
+        let said = words(&reasons);
+        assert!(said.starts_with("newest of db, held: case"), "{said}");
+        assert!(said.ends_with("all daily of db, monthly of media") && !said.contains('\u{1b}'), "{said}");
+    }
 }
