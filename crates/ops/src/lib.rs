@@ -44,6 +44,8 @@ pub mod drill;
 
 pub mod points;
 
+pub mod retention;
+
 pub mod verify;
 
 pub mod status;

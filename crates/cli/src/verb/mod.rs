@@ -14,6 +14,7 @@ mod keys;
 mod points;
 mod repo;
 mod restore;
+mod retention;
 mod show;
 mod status;
 mod verify;
@@ -46,6 +47,7 @@ pub(crate) enum Verb {
     Status(status::Arguments),
     Explain(explain::Arguments),
     Keys(keys::Arguments),
+    Retention(retention::Arguments),
     Doctor(doctor::Arguments),
     Config(config::Arguments),
     Export(export::Arguments),
@@ -72,6 +74,7 @@ impl Verb {
             Verb::Status(_) => "status",
             Verb::Explain(_) => "explain",
             Verb::Keys(a) => a.kind(),
+            Verb::Retention(a) => a.kind(),
             Verb::Doctor(_) => "doctor",
             Verb::Config(a) => a.kind(),
             Verb::Export(a) => a.kind(),
@@ -114,6 +117,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Status(a) => status::run(a, context).await,
         Verb::Explain(a) => explain::run(&a, context),
         Verb::Keys(a) => keys::run(a, context).await,
+        Verb::Retention(a) => retention::run(a, context).await,
         Verb::Doctor(a) => doctor::run(a, context).await,
         Verb::Config(a) => config::run(&a, context),
         Verb::Export(a) => export::run(&a, context),
