@@ -2,6 +2,7 @@
 //! means, and whether they suffice is decided elsewhere.
 
 use crate::suspicion::Thresholds;
+use crate::retention::Retain;
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,8 @@ pub struct Class {
     pub failure_domains: u32,
     /// How old the proofs may become.
     pub proven: Proven,
+    /// Which points of its sources stay; `None` keeps everything.
+    pub retain: Option<Retain>,
     /// Whether every source of this class must name the command that rebuilds it.
     pub rebuild_required: bool,
     /// From when on a capture is suspicious.

@@ -19,9 +19,9 @@ pub mod event;
 pub mod name;
 pub mod entry;
 pub mod env;
-pub mod retention;
 pub mod secret;
 pub mod units;
+pub mod retention;
 
 pub mod crypto;
 pub mod attest;

@@ -50,6 +50,10 @@ pub mod points;
 
 pub mod hold;
 
+mod clock;
+
+pub mod retention;
+
 pub mod verify;
 
 pub mod status;

@@ -149,6 +149,20 @@ fn keys_of_later_versions_are_named_as_such() {
 }
 
 #[test]
+fn row_051_a_policy_that_keeps_nothing_is_shown_where_it_is_written() {
+    let retain = |text: &str| with("mtd = \"4h\"", &format!("mtd = \"4h\"\nretain = {{ {text} }}"));
+    insta::assert_snapshot!(excerpt(&retain("daily = 0, max = \"7y\"")));
+    insta::assert_snapshot!(excerpt(&retain("all = \"8d\", max = \"7d\"")));
+    insta::assert_snapshot!(excerpt(&retain("dayly = 35, weekly = -1")));
+    let class =
+        &read(&retain("all = \"7d\", daily = 35, min = 2, max = \"7y\"")).unwrap().config.classes["critical"];
+    let policy = class.retain.unwrap();
+    assert_eq!((policy.daily, policy.weekly, policy.min), (35, 0, Some(2)));
+    assert_eq!(policy.max.unwrap().as_secs(), 7 * 365 * 86_400);
+    assert!(read(GOOD).unwrap().config.classes["critical"].retain.is_none());
+}
+
+#[test]
 fn a_literal_secret_is_refused_and_not_shown() {
     let text = with("password = { file = \"~/.config/recoup/shop.password\" }", "password = \"canary-7f3a\"");
     let shown = excerpt(&text);

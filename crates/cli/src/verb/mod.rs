@@ -15,6 +15,7 @@ mod keys;
 mod points;
 mod repo;
 mod restore;
+mod retention;
 mod show;
 mod status;
 mod verify;
@@ -48,6 +49,7 @@ pub(crate) enum Verb {
     Explain(explain::Arguments),
     Keys(keys::Arguments),
     Hold(hold::Arguments),
+    Retention(retention::Arguments),
     Doctor(doctor::Arguments),
     Config(config::Arguments),
     Export(export::Arguments),
@@ -75,6 +77,7 @@ impl Verb {
             Verb::Explain(_) => "explain",
             Verb::Keys(a) => a.kind(),
             Verb::Hold(a) => a.kind(),
+            Verb::Retention(a) => a.kind(),
             Verb::Doctor(_) => "doctor",
             Verb::Config(a) => a.kind(),
             Verb::Export(a) => a.kind(),
@@ -118,6 +121,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Explain(a) => explain::run(&a, context),
         Verb::Keys(a) => keys::run(a, context).await,
         Verb::Hold(a) => hold::run(a, context).await,
+        Verb::Retention(a) => retention::run(a, context).await,
         Verb::Doctor(a) => doctor::run(a, context).await,
         Verb::Config(a) => config::run(&a, context),
         Verb::Export(a) => export::run(&a, context),

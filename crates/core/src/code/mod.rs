@@ -9,6 +9,7 @@ mod drill;
 mod host;
 mod repo;
 mod restore;
+mod retention;
 mod sources;
 mod trust;
 mod verbs;
@@ -35,6 +36,7 @@ const TABLES: [&[Code]; 9] = [
     verbs::CODES,
     sources::CODES,
     restore::CODES,
+    retention::CODES,
     drill::CODES,
     host::CODES,
     trust::CODES,

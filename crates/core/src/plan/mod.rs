@@ -9,6 +9,7 @@ mod forecast;
 mod order;
 mod step;
 
+pub use crate::canonical::canonical_json;
 pub use choose::{Facts, ServiceFact, SourceFact, choose, choose_drill};
 pub use compat::{Compat, Heads, Relation, compare};
 pub use forecast::{Forecast, Loss};

@@ -8,6 +8,7 @@ use super::section::{
 };
 use super::strict::nearest;
 use super::{decode, schema, strict};
+use recoup_core::Error;
 use recoup_core::class::Class;
 use recoup_core::name::{TreePath, escape};
 use recoup_core::schedule::Schedule;
@@ -428,7 +429,26 @@ impl References<'_> {
                     format!("`class.{name}` allows less downtime ({mtd}) than a restore may take ({rto})");
                 self.wrong(&["class", name, "mtd"], title, "raise `mtd`, or lower `rto`");
             }
+            if let Some(error) = class.retain.as_ref().and_then(|retain| retain.check().err()) {
+                self.retain(name, &error);
+            }
         }
+    }
+
+    /// A policy that cannot be followed, with the place where it is written.
+    fn retain(&mut self, class: &str, error: &Error) {
+        let path = ["class", class, "retain", "max"];
+        let (code, path, what) = match error.stable_code() {
+            Some("E0662") => ("E0662", &path[..], "has a `max` shorter than its `all`"),
+            _ => ("E0660", &path[..3], "keeps nothing"),
+        };
+        let mut problem = Problem::error(code, format!("`class.{class}.retain` {what}"))
+            .at(&self.place(path))
+            .address(path.join("."));
+        if let Some(hint) = error.next_step() {
+            problem = problem.hint(hint);
+        }
+        self.problems.push(problem);
     }
 
     fn cycles(&mut self) {

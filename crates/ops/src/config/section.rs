@@ -8,6 +8,7 @@ use crate::secret::SecretRef;
 use recoup_core::class::{Class, Proven};
 use recoup_core::crypto::Signer;
 use recoup_core::suspicion::Thresholds;
+use recoup_core::retention::Retain;
 use recoup_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct ClassSection {
     /// How old each proof may become.
     #[serde(default)]
     pub proven: ProvenSection,
+    /// Which points of its sources stay. A point stays while any rule of any of its sources wants it; if this is left
+    /// out, everything stays.
+    pub retain: Option<RetainSection>,
     /// Whether every source of this class must name the command that rebuilds it.
     #[serde(default)]
     pub rebuild_required: bool,
@@ -106,6 +110,52 @@ pub struct ProvenSection {
     pub application: Option<Span>,
 }
 
+/// Which points stay; a rule that is left out wants none.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetainSection {
+    /// All that are younger.
+    #[schemars(with = "Option<DurationText>")]
+    pub all: Option<Span>,
+    /// The newest of each of so many hours that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub hourly: Option<u32>,
+    /// The newest of each of so many days that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub daily: Option<u32>,
+    /// The newest of each of so many ISO weeks that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub weekly: Option<u32>,
+    /// The newest of each of so many months that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub monthly: Option<u32>,
+    /// The newest of each of so many years that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub yearly: Option<u32>,
+    /// At least so many of the newest, whatever their age.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub min: Option<u32>,
+    /// Nothing that is so old is wanted by a rule other than `min`; at least `all`.
+    #[schemars(with = "Option<DurationText>")]
+    pub max: Option<Span>,
+}
+
+impl RetainSection {
+    fn retain(self) -> Retain {
+        let count = |n: Option<u32>| n.unwrap_or(0);
+        Retain {
+            all: self.all,
+            hourly: count(self.hourly),
+            daily: count(self.daily),
+            weekly: count(self.weekly),
+            monthly: count(self.monthly),
+            yearly: count(self.yearly),
+            min: self.min,
+            max: self.max,
+        }
+    }
+}
+
 impl ClassSection {
     /// The contract, under its name.
     pub fn class(self, name: &str) -> Class {
@@ -120,6 +170,7 @@ impl ClassSection {
             copies: self.copies,
             failure_domains: self.failure_domains,
             proven: Proven { intact, rehydrated, application },
+            retain: self.retain.map(RetainSection::retain),
             rebuild_required: self.rebuild_required,
             suspect: self.suspect.thresholds(),
         }

@@ -14,10 +14,10 @@ mod deed;
 
 pub use deed::{Deleted, LocationDeleted};
 
-use super::{facts, noticed_in, policies, proven, zone};
+use super::{each_once, facts, noticed_in, policies, proven, zone};
 use crate::attest::{self, History, Reading};
 use crate::clock;
-use crate::point::{Listing, Point};
+use crate::point::Listing;
 use crate::session::{Place, Session};
 use jiff::Timestamp;
 use recoup_core::attest::{Planned, Statement};
@@ -98,7 +98,8 @@ pub async fn apply(session: &Session, options: &ApplyOptions) -> Result<ApplyRep
     let doubts = clock::doubts(session, open.iter().map(|o| &o.history)).await?;
     let stops = if options.trust_clock { &[] } else { doubts.as_slice() };
     let policies = policies(session.config());
-    let plan = points::plan(&facts(&union(&open), &proven(&session.catalog()?)?), &policies, stops, now, &zone(session.config()))?;
+    let all = each_once(open.iter().flat_map(|o| o.listing.points.iter().chain(&o.listing.unattested)));
+    let plan = points::plan(&facts(&all, &proven(&session.catalog()?)?), &policies, stops, now, &zone(session.config()))?;
     findings.extend(noticed_in(session.app(), &plan));
     let unwanted: BTreeSet<String> = plan.delete.iter().map(|d| d.id.clone()).collect();
     let said = Said::of(&open);
@@ -282,20 +283,6 @@ fn policy_text(policies: &Policies) -> String {
 
 fn by(session: &Session) -> String {
     format!("{}@{}", session.env().host.username, session.env().host.hostname)
-}
-
-/// Every point of every location once, in the order in which they were made.
-fn union(open: &[Open]) -> Vec<Point> {
-    let mut all: Vec<Point> = Vec::new();
-    let mut seen = BTreeSet::new();
-    for at in open {
-        for point in at.listing.points.iter().chain(&at.listing.unattested) {
-            if seen.insert(point.id.clone()) {
-                all.push(point.clone());
-            }
-        }
-    }
-    all
 }
 
 /// Opens all locations; those that cannot be read now are findings, those whose history is in trouble stop it all.
