@@ -261,7 +261,7 @@ async fn statements_that_are_changed_forged_or_strange_are_named() {
 
 /// Another machine, or this one after its state was lost, reads the history from the location and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_state_directory_is_made_up_for_by_the_location() {
+async fn row_017_a_lost_state_directory_is_made_up_for_by_the_location() {
     let app = signing();
     app.backup().await;
     app.backup().await;
@@ -413,4 +413,25 @@ async fn holds_are_signed_and_go_to_every_location() {
     // The next backup finds everything in order at both.
     let next = app.backup().await;
     assert_eq!(next.outcome, Outcome::Pass, "{:?}", next.findings);
+}
+
+/// A store that shows for ever what it showed one day is known by the age of its newest statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_172_a_location_that_shows_an_old_state_for_ever_is_known_by_its_age() {
+    let mut app = signing();
+    let clock = recoup_testkit::env::ManualClock::at("2026-11-29T12:00:00Z");
+    app.env.clock = clock.clone();
+    let first = app.backup().await;
+    assert!(verified(&app, false).await.findings.is_empty());
+    copy(&app.path("repo"), &app.path("frozen"));
+    clock.advance(std::time::Duration::from_secs(3600));
+    app.backup().await;
+    fs::remove_dir_all(app.path("repo")).unwrap();
+    copy(&app.path("frozen"), &app.path("repo"));
+    // A machine that saw nothing newer: all it has is the clock.
+    fs::remove_dir_all(app.session().state()).unwrap();
+    let found = verified(&app, false).await;
+    has(&found.findings, "E0677", "its newest statement is 1h old, and there should be one every 15m");
+    assert_eq!(status(&app.session()).await.unwrap().contract, Contract::NotMet);
+    restorable(&app, &first).await;
 }
