@@ -1,8 +1,8 @@
 //! The contract a source is held to. A class says what must be true; schedules and locations are
 //! means, and whether they suffice is decided elsewhere.
 
-use crate::suspicion::Thresholds;
 use crate::retention::Retain;
+use crate::suspicion::Thresholds;
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 

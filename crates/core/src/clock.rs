@@ -2,7 +2,7 @@
 //! look old (fault row 61), and a battery that is empty makes everything look young. Doubt stops deletions and
 //! nothing else.
 
-use crate::retention::Doubt;
+use crate::retention::points::Doubt;
 use crate::units::Span;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,9 @@ pub fn doubts(facts: &Facts<'_>) -> Vec<Doubt> {
             doubt(format!("the newest statement is of {newest}, which this clock has not reached"));
         } else if apart(newest, now) > silence {
             let age = Span(Duration::from_secs(apart(newest, now).as_secs()));
-            doubt(format!("by this clock nothing was signed for {age}: it was set forward, or backups do not run"));
+            doubt(format!(
+                "by this clock nothing was signed for {age}: it was set forward, or backups do not run"
+            ));
         }
     }
     if let Some(last) = facts.last.filter(|last| last.boot == facts.now.boot) {
@@ -58,7 +60,10 @@ pub fn doubts(facts: &Facts<'_>) -> Vec<Doubt> {
         let ran = facts.now.since_boot.saturating_sub(last.since_boot).as_millis();
         let ran = i128::try_from(ran).unwrap_or(i128::MAX);
         if (wall - ran).unsigned_abs() > SKEW_MAX.as_millis() {
-            doubt(format!("the clock was set since {}: it moved by other than the time that passed", last.wall));
+            doubt(format!(
+                "the clock was set since {}: it moved by other than the time that passed",
+                last.wall
+            ));
         }
     } else if let Some(last) = facts.last.filter(|last| last.wall > now && apart(last.wall, now) > SKEW_MAX) {
         doubt(format!("this clock was at {} before the machine was started anew", last.wall));
@@ -109,10 +114,16 @@ mod tests {
         assert!(said.contains("nothing was signed for") && said.contains("was set since"), "{said}");
         // After a start the passed time is not known, and the silence still tells.
         let restarted = seen("2036-11-29T11:00:00Z", "b", 10);
-        assert!(why(&restarted, Some(&last), Some("2026-11-29T10:55:00Z"), &[]).contains("nothing was signed for"));
+        assert!(
+            why(&restarted, Some(&last), Some("2026-11-29T10:55:00Z"), &[])
+                .contains("nothing was signed for")
+        );
         let behind = seen("2024-11-29T11:00:00Z", "b", 10);
         let said = why(&behind, Some(&last), Some("2026-11-29T10:55:00Z"), &[]);
-        assert!(said.contains("has not reached") && said.contains("before the machine was started"), "{said}");
+        assert!(
+            said.contains("has not reached") && said.contains("before the machine was started"),
+            "{said}"
+        );
         let alone = seen("2026-11-29T11:00:00Z", "a", 3700);
         assert!(why(&alone, None, None, &[("eu", "2026-11-29T10:50:00Z")]).starts_with("location eu says"));
         // A minute in which six passed.
@@ -124,7 +135,8 @@ mod tests {
     fn points_that_are_made_rarely_allow_a_longer_silence() {
         let now = seen("2026-11-29T11:00:00Z", "a", 3700);
         let newest = Some("2026-11-20T11:00:00Z".parse().unwrap());
-        let weekly = Facts { now: &now, last: None, newest, every: Some("7d".parse().unwrap()), locations: &[] };
+        let weekly =
+            Facts { now: &now, last: None, newest, every: Some("7d".parse().unwrap()), locations: &[] };
         assert_eq!(doubts(&weekly), []);
         assert_eq!(doubts(&Facts { every: Some("1d".parse().unwrap()), ..weekly }).len(), 1);
     }

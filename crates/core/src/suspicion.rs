@@ -117,7 +117,8 @@ fn shrunk(seen: &Observed<'_>, limits: &Thresholds) -> Option<String> {
     let losses = [
         (worth && !seen.is_database).then(|| ("files", fell(before.files, now.files))),
         // A database that was vacuumed is smaller and has the rows it had.
-        (before.rows.is_none() && before.bytes >= BYTES_MIN).then(|| ("bytes", fell(before.bytes, now.bytes))),
+        (before.rows.is_none() && before.bytes >= BYTES_MIN)
+            .then(|| ("bytes", fell(before.bytes, now.bytes))),
         rows.map(|(b, n)| ("rows", fell(b, n))),
     ];
     let worst = losses.into_iter().flatten().max_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -134,7 +135,8 @@ fn rewritten(seen: &Observed<'_>, limits: &Thresholds) -> Option<String> {
     let removed = (seen.before.files + seen.changes.files_new).saturating_sub(seen.now.files);
     let files = seen.changes.files_changed + removed.min(seen.changes.files_new);
     let part = share(files, seen.before.files);
-    let is_new = seen.changes.bytes_added > 0 && share(seen.changes.bytes_added, seen.before.bytes) >= part * NEW_MIN;
+    let is_new =
+        seen.changes.bytes_added > 0 && share(seen.changes.bytes_added, seen.before.bytes) >= part * NEW_MIN;
     (part >= limits.rewritten && is_new && stored(&seen.changes) >= INCOMPRESSIBLE).then(|| {
         format!(
             "{} of {} files ({} %) were rewritten, with {} that do not compress",
@@ -169,7 +171,9 @@ fn canaries(seen: &Observed<'_>) -> Option<String> {
     let first = seen.canaries.first()?;
     let more = seen.canaries.len() - 1;
     let others = if more > 0 { format!(" and {more} more") } else { String::new() };
-    Some(format!("the canary file {first}{others}, which nobody has a reason to touch, was changed or removed"))
+    Some(format!(
+        "the canary file {first}{others}, which nobody has a reason to touch, was changed or removed"
+    ))
 }
 
 fn stored(changes: &Changes) -> f64 {
@@ -280,9 +284,14 @@ mod tests {
     #[test]
     fn silence_and_canaries_are_seen_where_they_are_asked_for() {
         let limits = Thresholds { unchanged: Some("12h".parse().unwrap()), ..Thresholds::default() };
-        assert_eq!(reasons(&quiet(), &limits), ["nothing has changed for 1d, and something should every 12h"]);
+        assert_eq!(
+            reasons(&quiet(), &limits),
+            ["nothing has changed for 1d, and something should every 12h"]
+        );
         assert!(reasons(&Observed { same_since: None, ..quiet() }, &limits).is_empty());
         let touched = ["do-not-touch.jpg".to_owned()];
-        assert!(why(&Observed { canaries: &touched, ..quiet() }).starts_with("the canary file do-not-touch.jpg,"));
+        assert!(
+            why(&Observed { canaries: &touched, ..quiet() }).starts_with("the canary file do-not-touch.jpg,")
+        );
     }
 }

@@ -156,7 +156,7 @@ impl<'a> BackupRun<'a> {
             failed: false,
             distrusted: false,
         };
-        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_history(f)).cloned();
+        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_trust(f)).cloned();
         run.heard(later.into_iter().chain(noticed).collect());
         Ok(run)
     }
@@ -307,8 +307,15 @@ impl<'a> BackupRun<'a> {
         }
         self.writer.flush().await?;
         let (snapshots, tree_ids) = Default::default();
-        let mut point =
-            Point { id, document, snapshots, trees: tree_ids, attested: None, held: Vec::new(), is_released: false };
+        let mut point = Point {
+            id,
+            document,
+            snapshots,
+            trees: tree_ids,
+            attested: None,
+            held: Vec::new(),
+            is_released: false,
+        };
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;

@@ -3,7 +3,7 @@
 use crate::attest::History;
 use crate::session::Session;
 use recoup_core::clock::{Facts, Seen, doubts as judge};
-use recoup_core::retention::Doubt;
+use recoup_core::retention::points::Doubt;
 use recoup_core::{Error, Result};
 use recoup_store::local::durable;
 use std::path::PathBuf;

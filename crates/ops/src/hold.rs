@@ -72,14 +72,19 @@ pub async fn say(session: &Session, what: Say, point: &str, reason: &str) -> Res
     let (place, found) = locate(session, point).await?;
     let statement = match what {
         Say::Hold => Statement::Hold { point: found.id.clone(), reason: reason.clone(), by: by.clone() },
-        Say::Release => Statement::Release { point: found.id.clone(), reason: reason.clone(), by: by.clone() },
+        Say::Release => {
+            Statement::Release { point: found.id.clone(), reason: reason.clone(), by: by.clone() }
+        }
     };
     let repository = session.repository(&place).await?.id().to_owned();
     let unsigned = || {
-        Error::new(Kind::Config, "hold a point: the application signs nothing, so nobody could tell who said so")
-            .code("E0823")
-            .effect("nothing was changed")
-            .hint("`recoup keys add signing` makes a signing key")
+        Error::new(
+            Kind::Config,
+            "hold a point: the application signs nothing, so nobody could tell who said so",
+        )
+        .code("E0823")
+        .effect("nothing was changed")
+        .hint("`recoup keys add signing` makes a signing key")
     };
     let history = attest::look(session, &place, &repository, Reading::New).await?;
     attest::state(session, &place, &mut history.ok_or_else(unsigned)?, statement).await?;

@@ -358,7 +358,15 @@ async fn whole(
     snapshots.retain(|name, _| document.source(name).is_some());
     trees.retain(|name, _| document.source(name).is_some());
     cache.put(id, &document);
-    Ok(Point { id: id.to_owned(), document, snapshots, trees, attested: None, held: Vec::new(), is_released: false })
+    Ok(Point {
+        id: id.to_owned(),
+        document,
+        snapshots,
+        trees,
+        attested: None,
+        held: Vec::new(),
+        is_released: false,
+    })
 }
 
 /// Reads the document out of the tree of a snapshot.
@@ -466,7 +474,15 @@ mod tests {
             stages: Vec::new(),
         };
         let (snapshots, trees) = Default::default();
-        Point { id: document.id(), document, snapshots, trees, attested: None, held: Vec::new(), is_released: false }
+        Point {
+            id: document.id(),
+            document,
+            snapshots,
+            trees,
+            attested: None,
+            held: Vec::new(),
+            is_released: false,
+        }
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub type Wrap = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("app", &self.app()).field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("app", &self.app())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 

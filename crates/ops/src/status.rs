@@ -173,7 +173,7 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
     let restores = waiting(session, &mut findings);
     sheet(session, &locations, &mut findings);
     findings.extend(suspicious(&locations));
-    let is_distrusted = |f: &Finding| attest::is_about_history(f) && f.severity == Severity::High;
+    let is_distrusted = |f: &Finding| attest::is_about_trust(f) && f.severity == Severity::High;
     let contract = match findings.iter().any(is_distrusted) {
         // What a location shows can only be counted on if its history is what it was.
         true => Contract::NotMet,
@@ -210,8 +210,13 @@ fn suspicious(locations: &[AtLocation]) -> Option<Finding> {
         "R0120",
         Severity::High,
         &point.document.application,
-        format!("{name} ({id}) is suspicious: {}; no point before it is deleted", point.suspicions().join("; ")),
-        format!("look at the data; then `recoup hold release {id} --reason ...`, or restore the point before it"),
+        format!(
+            "{name} ({id}) is suspicious: {}; no point before it is deleted",
+            point.suspicions().join("; ")
+        ),
+        format!(
+            "look at the data; then `recoup hold release {id} --reason ...`, or restore the point before it"
+        ),
     ))
 }
 

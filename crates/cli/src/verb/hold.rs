@@ -62,12 +62,7 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
     }
 }
 
-async fn said(
-    what: Say,
-    kind: &'static str,
-    arguments: &SayArguments,
-    context: &Context,
-) -> Result<Answer> {
+async fn said(what: Say, kind: &'static str, arguments: &SayArguments, context: &Context) -> Result<Answer> {
     let session = context.session()?;
     let report = say(&session, what, &arguments.point, &arguments.reason).await?;
     let word = match what {
@@ -92,7 +87,11 @@ async fn listed(context: &Context) -> Result<Answer> {
         let id = context.style.bold(&point.point[..8]);
         for hold in &point.holds {
             let (by, since) = (escape(hold.by.as_bytes()), super::local_time(hold.since, &session.zone()));
-            rows.push(vec![id.clone(), "held".into(), format!("{} ({by}, {since})", escape(hold.reason.as_bytes()))]);
+            rows.push(vec![
+                id.clone(),
+                "held".into(),
+                format!("{} ({by}, {since})", escape(hold.reason.as_bytes())),
+            ]);
         }
         for why in &point.suspicions {
             rows.push(vec![id.clone(), context.style.red("suspicious"), escape(why.as_bytes())]);

@@ -96,7 +96,8 @@ fn a_whole_chain_answers_for_its_points() {
 #[test]
 fn what_is_gone_with_a_reason_is_not_missed() {
     let mut all = chain(1, 2);
-    let deletion = Statement::Deletion { points: vec!["p1".into()], plans: vec!["h".into()], by: "lee".into() };
+    let deletion =
+        Statement::Deletion { points: vec!["p1".into()], plans: vec!["h".into()], by: "lee".into() };
     all.push(next(1, &all, at(300), deletion));
     let loss = Statement::Loss { points: vec!["p2".into()], reason: "disk".into(), by: "lee".into() };
     all.push(next(1, &all, at(400), loss));
@@ -134,7 +135,8 @@ fn a_planned_deletion_is_undone_or_done_and_never_both() {
     assert_eq!((judgement.planned["aa"].due, judgement.policies.as_deref()), (at(2000), Some("{}")));
     let undone = Statement::Undone { plan: "bb".into(), reason: "no".into(), by: "sam".into() };
     all.push(next(1, &all, at(1002), undone));
-    let deletion = Statement::Deletion { points: vec!["p1".into()], plans: vec!["aa".into()], by: "lee".into() };
+    let deletion =
+        Statement::Deletion { points: vec!["p1".into()], plans: vec!["aa".into()], by: "lee".into() };
     all.push(next(1, &all, at(2001), deletion));
     let judgement = judged(&all, &[], &[]);
     assert_eq!(judgement.planned["aa"].points, BTreeSet::from(["p2".to_owned()]), "one is still to go");

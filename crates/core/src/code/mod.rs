@@ -29,7 +29,7 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 9] = [
+const TABLES: [&[Code]; 10] = [
     config::CODES,
     contract::CODES,
     repo::CODES,

@@ -16,7 +16,6 @@ pub use forecast::{Forecast, Loss};
 pub use order::start_order;
 pub use step::{Action, Health, Phase, Step};
 
-use crate::canonical::canonical_json;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

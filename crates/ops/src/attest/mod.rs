@@ -51,10 +51,10 @@ impl History {
 }
 
 /// Whether a finding is about the signed history of a location, about who signs, or a suspicious point.
-pub(crate) fn is_about_history(finding: &Finding) -> bool {
+pub(crate) fn is_about_trust(finding: &Finding) -> bool {
     matches!(
         finding.id.as_str(),
-        "E0670" | "E0672" | "E0673" | "E0674" | "E0675" | "E0677" | "E0823" | "R0119"
+        "E0670" | "E0672" | "E0673" | "E0674" | "E0675" | "E0677" | "E0823" | "R0119" | "R0120"
     )
 }
 

@@ -28,7 +28,9 @@ impl BackupRun<'_> {
         let touched: Vec<String> = record
             .canaries
             .iter()
-            .filter(|(path, hash)| last.canaries.get(*path).is_some_and(|before| before.is_some() && before != *hash))
+            .filter(|(path, hash)| {
+                last.canaries.get(*path).is_some_and(|before| before.is_some() && before != *hash)
+            })
             .map(|(path, _)| recoup_core::name::escape(path.as_bytes()))
             .collect();
         let observed = Observed {

@@ -7,8 +7,8 @@ use super::units::{
 use crate::secret::SecretRef;
 use recoup_core::class::{Class, Proven};
 use recoup_core::crypto::Signer;
-use recoup_core::suspicion::Thresholds;
 use recoup_core::retention::Retain;
+use recoup_core::suspicion::Thresholds;
 use recoup_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

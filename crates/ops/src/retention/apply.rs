@@ -99,7 +99,13 @@ pub async fn apply(session: &Session, options: &ApplyOptions) -> Result<ApplyRep
     let stops = if options.trust_clock { &[] } else { doubts.as_slice() };
     let policies = policies(session.config());
     let all = each_once(open.iter().flat_map(|o| o.listing.points.iter().chain(&o.listing.unattested)));
-    let plan = points::plan(&facts(&all, &proven(&session.catalog()?)?), &policies, stops, now, &zone(session.config()))?;
+    let plan = points::plan(
+        &facts(&all, &proven(&session.catalog()?)?),
+        &policies,
+        stops,
+        now,
+        &zone(session.config()),
+    )?;
     findings.extend(noticed_in(session.app(), &plan));
     let unwanted: BTreeSet<String> = plan.delete.iter().map(|d| d.id.clone()).collect();
     let said = Said::of(&open);
@@ -118,7 +124,11 @@ pub async fn apply(session: &Session, options: &ApplyOptions) -> Result<ApplyRep
         waiting: said.planned.clone(),
         deleted: Deleted::default(),
         dry_run: options.dry_run,
-        outcome: if findings.iter().any(|f| f.severity == Severity::High) { Outcome::Partial } else { Outcome::Pass },
+        outcome: if findings.iter().any(|f| f.severity == Severity::High) {
+            Outcome::Partial
+        } else {
+            Outcome::Pass
+        },
         findings,
     };
     if !report.plan.stopped_by.is_empty() {
@@ -152,7 +162,8 @@ pub async fn undo(session: &Session, plan: &str, reason: &str) -> Result<Planned
     let _lock = session.exclusive("backup")?;
     let (mut open, _) = open_all(session).await?;
     let planned = Said::of(&open).planned;
-    let found: Vec<_> = planned.iter().filter(|(hash, _)| plan.len() >= 4 && hash.starts_with(plan)).collect();
+    let found: Vec<_> =
+        planned.iter().filter(|(hash, _)| plan.len() >= 4 && hash.starts_with(plan)).collect();
     let [(hash, undone)] = found.as_slice() else {
         let known: Vec<&str> = planned.keys().map(|h| &h[..8]).collect();
         return Err(Error::new(Kind::NotFound, "undo a deletion: no such one is planned")
@@ -192,7 +203,9 @@ pub async fn lost(session: &Session, point: &str, reason: &str) -> Result<Vec<St
             .with("point", recoup_core::name::escape(point.as_bytes()))
             .code("E0668")
             .effect("nothing was changed")
-            .hint("a point that another location has is not lost; `recoup verify` names those that are missed"));
+            .hint(
+                "a point that another location has is not lost; `recoup verify` names those that are missed",
+            ));
     }
     let points: Vec<String> = points.into_iter().collect();
     let statement = Statement::Loss { points: points.clone(), reason, by: by(session) };
@@ -215,7 +228,8 @@ impl Said {
             let judgement = &at.history.judgement;
             said.gone.extend(judgement.gone.iter().cloned());
             // A location that heard of an undoing keeps the points, whatever the others have not heard yet.
-            let still = |(plan, _): &(&String, &Planned)| !open.iter().any(|o| o.knows(plan) && undone(plan, o));
+            let still =
+                |(plan, _): &(&String, &Planned)| !open.iter().any(|o| o.knows(plan) && undone(plan, o));
             let planned = judgement.planned.iter().filter(still);
             said.planned.extend(planned.map(|(plan, p)| (plan.clone(), p.clone())));
             said.policies = said.policies.or_else(|| judgement.policies.clone());
@@ -234,14 +248,18 @@ impl Said {
 
     /// Why somebody must confirm these policies, if so.
     fn unconfirmed(&self, policies: &Policies) -> Option<String> {
-        let Some(text) = &self.policies else { return Some("nothing was ever deleted by these policies".into()) };
+        let Some(text) = &self.policies else {
+            return Some("nothing was ever deleted by these policies".into());
+        };
         let Ok(before) = serde_json::from_str::<Policies>(text) else {
             return Some("the policies that were confirmed cannot be read".into());
         };
         let shorter = |(source, now): (&String, &Option<Retain>)| match (before.get(source), now) {
             (_, None) => None,
             (Some(Some(before)), Some(now)) if !now.shortens(before) => None,
-            (Some(Some(_)), Some(_)) => Some(format!("the policy of {source} keeps less than the confirmed one")),
+            (Some(Some(_)), Some(_)) => {
+                Some(format!("the policy of {source} keeps less than the confirmed one"))
+            }
             (_, Some(_)) => Some(format!("the policy of {source} was never confirmed")),
         };
         policies.iter().find_map(shorter)
@@ -251,7 +269,9 @@ impl Said {
 impl Open {
     /// Whether the history at this location has heard of a plan at all.
     fn knows(&self, plan: &str) -> bool {
-        self.history.statements().any(|s| matches!(&s.statement, Statement::Planned { plan: p, .. } if p == plan))
+        self.history
+            .statements()
+            .any(|s| matches!(&s.statement, Statement::Planned { plan: p, .. } if p == plan))
     }
 }
 
@@ -288,12 +308,16 @@ fn by(session: &Session) -> String {
 /// Opens all locations; those that cannot be read now are findings, those whose history is in trouble stop it all.
 async fn open_all(session: &Session) -> Result<(Vec<Open>, Vec<Finding>)> {
     let (open, findings) = open_anyway(session).await?;
-    if let Some(trouble) = findings.iter().find(|f| attest::is_about_history(f) && f.severity == Severity::High) {
-        return Err(Error::new(Kind::Refused, format!("delete points while {} is in trouble", trouble.address))
-            .with("because", &trouble.message)
-            .code("E0666")
-            .effect("nothing was planned and nothing was deleted")
-            .hint(&trouble.fix));
+    if let Some(trouble) = findings.iter().find(|f| attest::is_about_trust(f) && f.severity == Severity::High)
+    {
+        return Err(Error::new(
+            Kind::Refused,
+            format!("delete points while {} is in trouble", trouble.address),
+        )
+        .with("because", &trouble.message)
+        .code("E0666")
+        .effect("nothing was planned and nothing was deleted")
+        .hint(&trouble.fix));
     }
     Ok((open, findings))
 }
@@ -308,10 +332,13 @@ async fn open_anyway(session: &Session) -> Result<(Vec<Open>, Vec<Finding>)> {
                 open.push(at);
             }
             Ok(None) => {
-                return Err(Error::new(Kind::Config, "delete points by a policy: the application signs nothing")
-                    .code("E0823")
-                    .effect("nothing was planned and nothing was deleted")
-                    .hint("`recoup keys add signing` makes a signing key; deletions are signed statements"));
+                return Err(Error::new(
+                    Kind::Config,
+                    "delete points by a policy: the application signs nothing",
+                )
+                .code("E0823")
+                .effect("nothing was planned and nothing was deleted")
+                .hint("`recoup keys add signing` makes a signing key; deletions are signed statements"));
             }
             Err(error) if error.stable_code() == Some("E0410") => {}
             Err(error) => findings.push(crate::points::unreadable(&place.name, &error)),
@@ -328,9 +355,15 @@ async fn one(session: &Session, place: Place) -> Result<Option<Open>> {
 }
 
 /// Signs a statement at the first location and brings it to the others, before anything follows from it.
-pub(super) async fn state_everywhere(session: &Session, open: &mut [Open], statement: Statement) -> Result<()> {
+pub(super) async fn state_everywhere(
+    session: &Session,
+    open: &mut [Open],
+    statement: Statement,
+) -> Result<()> {
     let Some((first, others)) = open.split_first_mut() else {
-        return Err(Error::new(Kind::Unavailable, "sign a statement: no location can be reached").code("E0640"));
+        return Err(
+            Error::new(Kind::Unavailable, "sign a statement: no location can be reached").code("E0640")
+        );
     };
     attest::state(session, &first.place, &mut first.history, statement).await?;
     for other in others {

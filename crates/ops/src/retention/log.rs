@@ -66,7 +66,10 @@ fn entry(says: &Attestation) -> Option<Entry> {
             ("deleted", plans.clone(), points.clone(), by, String::new())
         }
         Statement::Loss { points, reason, by } => ("lost", Vec::new(), points.clone(), by, reason.clone()),
-        Statement::Begin { .. } | Statement::Point(_) | Statement::Hold { .. } | Statement::Release { .. } => {
+        Statement::Begin { .. }
+        | Statement::Point(_)
+        | Statement::Hold { .. }
+        | Statement::Release { .. } => {
             return None;
         }
     };

@@ -94,7 +94,12 @@ async fn one(session: &Session, place: &Place) -> Result<Sprawl> {
         unwanted: planned.delete.into_iter().map(|d| d.id).collect(),
         orphans,
         without_policy: listing.points.iter().filter(|p| free(p)).map(|p| p.id.clone()).collect(),
-        undeleted: listing.points.iter().filter(|p| gone.is_some_and(|g| g.contains(&p.id))).map(|p| p.id.clone()).collect(),
+        undeleted: listing
+            .points
+            .iter()
+            .filter(|p| gone.is_some_and(|g| g.contains(&p.id)))
+            .map(|p| p.id.clone())
+            .collect(),
         unattested: ids(&listing.unattested),
         partial: listing.partials.iter().map(|(id, _)| id.to_string()).collect(),
         foreign: snapshots.iter().filter(|(_, s)| !is_ours(s)).map(|(id, _)| id.to_string()).collect(),

@@ -58,7 +58,9 @@ pub(super) struct UndoArguments {
 
 /// Say that somebody has looked into points that are gone although nobody deleted them.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  recoup retention lost 5be1 --reason \"the disk was replaced, ticket 412\"")]
+#[command(
+    after_help = "Example:\n  recoup retention lost 5be1 --reason \"the disk was replaced, ticket 412\""
+)]
 pub(super) struct LostArguments {
     /// The start of the id of the point, as `recoup verify` names it.
     #[arg(value_name = "POINT")]
@@ -92,7 +94,10 @@ fn text(report: &ApplyReport, zone: &TimeZone) -> String {
         out.push_str(&points(report, zone));
     }
     if let (Some(why), true) = (&report.must_confirm, report.dry_run) {
-        out.push_str(&format!("must be confirmed ({why}): recoup retention apply --confirm {}\n", &report.hash[..8]));
+        out.push_str(&format!(
+            "must be confirmed ({why}): recoup retention apply --confirm {}\n",
+            &report.hash[..8]
+        ));
     }
     for (hash, planned) in report.waiting.iter().filter(|(hash, _)| **hash != report.hash) {
         let due = super::super::local_time(planned.due, zone);
@@ -148,7 +153,8 @@ pub(super) async fn undo(arguments: UndoArguments, context: &Context) -> Result<
 pub(super) async fn lost(arguments: LostArguments, context: &Context) -> Result<Answer> {
     let session = context.session()?;
     let points = apply::lost(&session, &arguments.point, &arguments.reason).await?;
-    let text = format!("noted: {} lost, and somebody has looked into it\n", counted(points.len() as u64, "point"));
+    let text =
+        format!("noted: {} lost, and somebody has looked into it\n", counted(points.len() as u64, "point"));
     Ok(Answer::new("retention lost", Outcome::Pass, text).with(json!({ "points": points })))
 }
 
@@ -173,7 +179,9 @@ pub(super) async fn log(context: &Context) -> Result<Answer> {
         true => "no deletion was ever planned\n".to_owned(),
         false => table(&["time", "what", "plan", "points", "by", ""], &rows, &[3]),
     };
-    Ok(Answer::new("retention log", Outcome::Pass, text).with(json!({ "entries": entries })).findings(findings))
+    Ok(Answer::new("retention log", Outcome::Pass, text)
+        .with(json!({ "entries": entries }))
+        .findings(findings))
 }
 
 pub(super) async fn sprawl(context: &Context) -> Result<Answer> {
