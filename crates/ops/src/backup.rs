@@ -294,7 +294,6 @@ impl<'a> BackupRun<'a> {
         let (provenance, migrations) = self.provenance().await;
         let timer = self.start("store", self.session.app());
         let document = self.document(provenance, migrations)?;
-        let id = document.id();
         let encoded = document.encode().into_bytes();
         let path = TreePath::parse(point::DOCUMENT_PATH.as_bytes())?;
         let mut trees = Vec::new();
@@ -306,16 +305,7 @@ impl<'a> BackupRun<'a> {
             trees.push(self.writer.overlay(tree, extra, document.finished).await?);
         }
         self.writer.flush().await?;
-        let (snapshots, tree_ids) = Default::default();
-        let mut point = Point {
-            id,
-            document,
-            snapshots,
-            trees: tree_ids,
-            attested: None,
-            held: Vec::new(),
-            is_released: false,
-        };
+        let mut point = Point::new(document);
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;

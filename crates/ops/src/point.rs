@@ -185,6 +185,9 @@ pub struct Point {
     pub trees: BTreeMap<String, Id>,
     /// Whether a signer answers for it; none where nobody signs.
     pub attested: Option<bool>,
+    /// Its place among the others: when it was stated, never before what the same signer stated earlier, and the
+    /// number. Without a statement its own time.
+    pub order: (Timestamp, u64),
     /// Why it must not be deleted, if somebody said so.
     pub held: Vec<Hold>,
     /// Whether somebody looked into it and released it.
@@ -192,6 +195,20 @@ pub struct Point {
 }
 
 impl Point {
+    /// A point of which nothing is known but what it says itself.
+    pub fn new(document: Document) -> Self {
+        Point {
+            id: document.id(),
+            order: (document.time, 0),
+            document,
+            snapshots: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            attested: None,
+            held: Vec::new(),
+            is_released: false,
+        }
+    }
+
     /// As in `shop@2026-11-22T08:31:07Z`.
     pub fn name(&self) -> String {
         name(&self.document.application, self.document.time)
@@ -358,15 +375,7 @@ async fn whole(
     snapshots.retain(|name, _| document.source(name).is_some());
     trees.retain(|name, _| document.source(name).is_some());
     cache.put(id, &document);
-    Ok(Point {
-        id: id.to_owned(),
-        document,
-        snapshots,
-        trees,
-        attested: None,
-        held: Vec::new(),
-        is_released: false,
-    })
+    Ok(Point { snapshots, trees, ..Point::new(document) })
 }
 
 /// Reads the document out of the tree of a snapshot.
@@ -473,16 +482,7 @@ mod tests {
             migrations: None,
             stages: Vec::new(),
         };
-        let (snapshots, trees) = Default::default();
-        Point {
-            id: document.id(),
-            document,
-            snapshots,
-            trees,
-            attested: None,
-            held: Vec::new(),
-            is_released: false,
-        }
+        Point::new(document)
     }
 
     #[test]

@@ -264,10 +264,12 @@ async fn today(
     }
 }
 
-/// Every point once, in the order in which the first location that has it names it.
+/// Every point once, in the order in which they were made.
 fn each_once<'p>(points: impl Iterator<Item = &'p Point>) -> Vec<Point> {
     let mut seen = BTreeSet::new();
-    points.filter(|p| seen.insert(p.id.clone())).cloned().collect()
+    let mut all: Vec<Point> = points.filter(|p| seen.insert(p.id.clone())).cloned().collect();
+    all.sort_by_key(|p| p.order);
+    all
 }
 
 fn no_policy(app: &str, class: &str) -> Finding {

@@ -94,6 +94,8 @@ pub struct Judgement {
     pub policies: Option<String>,
     /// Points that somebody looked into and released; they are not suspicious any more.
     pub released: BTreeSet<String>,
+    /// Points that are stated as deleted.
+    pub deleted: BTreeSet<String>,
     /// Points that were deleted as planned, or whose loss was looked into.
     pub gone: BTreeSet<String>,
     /// The newest of each signer at the location.
@@ -296,6 +298,9 @@ fn add(at: Timestamp, sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgem
             }
         }
         Statement::Deletion { points, .. } | Statement::Loss { points, .. } => {
+            if matches!(says.statement, Statement::Deletion { .. }) {
+                judgement.deleted.extend(points.iter().cloned());
+            }
             for planned in judgement.planned.values_mut() {
                 planned.points.retain(|id| !points.contains(id));
             }

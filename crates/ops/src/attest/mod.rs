@@ -187,11 +187,12 @@ pub(crate) async fn list(
             point.is_released = history.judgement.released.contains(&point.id);
             if attested { &mut listing.points } else { &mut listing.unattested }.push(point);
         }
-        let stated = &history.judgement.points;
-        listing.points.sort_by_key(|p| {
-            let order = stated.get(&p.id).and_then(|s| s.order);
-            (order.unwrap_or(p.document.time), stated.get(&p.id).map(|s| s.sequence))
-        });
+        for point in &mut listing.points {
+            if let Some(stated) = history.judgement.points.get(&point.id) {
+                point.order = (stated.order.unwrap_or(point.document.time), stated.sequence);
+            }
+        }
+        listing.points.sort_by_key(|p| p.order);
         let present: BTreeSet<&str> = listing.points.iter().map(|p| p.id.as_str()).collect();
         let missing: Vec<_> = history.judgement.missing(&present).collect();
         listing.findings.extend(gone(&place.name, &missing));

@@ -1,14 +1,15 @@
 //! The second phase: what is due goes.
 
 use super::{ApplyOptions, ApplyReport, Open, Said, by, state_everywhere};
+use crate::point::Mirror;
 use crate::session::Session;
 use recoup_core::attest::Statement;
 use recoup_core::event::{Event, Finding, Outcome, Severity};
 use recoup_core::units::{ByteSize, counted};
 use recoup_core::{Error, Result};
-use recoup_repo::Id;
 use recoup_repo::forget::{ForgetOptions, forget};
 use recoup_repo::prune::{PruneOptions, prune};
+use recoup_repo::{Id, Snapshot};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -49,7 +50,11 @@ pub(super) async fn delete(
 ) -> Result<()> {
     let present = |id: &&String| open.iter().any(|o| o.listing.points.iter().any(|p| p.id == **id));
     let points: Vec<String> = due.iter().filter(present).cloned().collect();
-    if points.is_empty() {
+    let mut leftovers = Vec::new();
+    for at in open.iter() {
+        leftovers.push(left_of(at).await?);
+    }
+    if points.is_empty() && leftovers.iter().all(Vec::is_empty) {
         return Ok(());
     }
     report.deleted.points.clone_from(&points);
@@ -64,8 +69,8 @@ pub(super) async fn delete(
         let statement = Statement::Deletion { points: unsaid, plans, by: by(session) };
         state_everywhere(session, open, statement).await?;
     }
-    for at in open.iter() {
-        match at_location(session, at, &points, options).await {
+    for (at, leftovers) in open.iter().zip(leftovers) {
+        match at_location(session, at, &points, leftovers, options).await {
             Ok(done) => report.deleted.locations.push(done),
             Err(error) => {
                 report.outcome = Outcome::Partial;
@@ -78,6 +83,23 @@ pub(super) async fn delete(
         !planned.points.is_empty()
     });
     Ok(())
+}
+
+/// Snapshots of points that are stated as deleted and of which a killed run left a part: those that hold what is
+/// stated of them, and no others.
+async fn left_of(at: &Open) -> Result<Vec<Id>> {
+    let judgement = &at.history.judgement;
+    let is_left = |snapshot: &Snapshot| {
+        let mirror = snapshot.recoup.clone().and_then(|v| serde_json::from_value::<Mirror>(v).ok());
+        mirror.is_some_and(|m| {
+            let stated = judgement.points.get(&m.point).and_then(|s| s.trees.get(&m.source));
+            judgement.deleted.contains(&m.point)
+                && stated == Some(&snapshot.tree.to_string())
+                && at.listing.points.iter().all(|p| p.id != m.point)
+        })
+    };
+    let all = at.repo.snapshots().await?.snapshots;
+    Ok(all.into_iter().filter(|(_, snapshot)| is_left(snapshot)).map(|(id, _)| id).collect())
 }
 
 /// Every location has the statements of the others.
@@ -94,10 +116,12 @@ async fn at_location(
     session: &Session,
     at: &Open,
     points: &[String],
+    leftovers: Vec<Id>,
     options: &ApplyOptions,
 ) -> Result<LocationDeleted> {
     let here: Vec<_> = at.listing.points.iter().filter(|p| points.contains(&p.id)).collect();
-    let ids: Vec<Id> = here.iter().flat_map(|p| p.snapshots.values().copied()).collect();
+    let snapshots = here.iter().flat_map(|p| p.snapshots.values().copied());
+    let ids: Vec<Id> = snapshots.chain(leftovers).collect();
     let mut done = LocationDeleted {
         name: at.place.name.clone(),
         points: here.len() as u64,
