@@ -178,7 +178,7 @@ fn class_text(out: &mut String, class: &ClassSimulation, zone: &TimeZone, style:
         Some(format!("{} after {span}", tick.points))
     };
     let over_time: Vec<String> = (1..=4).filter_map(after).collect();
-    out.push_str(&format!("  points there are: {}\n", over_time.join(", ")));
+    out.push_str(&format!("  points: {}\n", over_time.join(", ")));
     out.push_str(&format!(
         "  {} made, at most {} at once\n",
         counted(simulation.made, "point"),

@@ -95,8 +95,8 @@ pub fn simulate(
     let given =
         retain.into_iter().flat_map(|r| Rule::ALL.into_iter().map(move |rule| (rule, r.setting(rule))));
     let share = |(rule, setting): (Rule, Option<String>)| {
-        let of_rule = kept.iter().filter(|p| p.rules.contains(&rule));
-        let (points, oldest) = (of_rule.clone().count() as u64, of_rule.last().map(|p| p.time));
+        let mut of_rule = kept.iter().filter(|p| p.rules.contains(&rule));
+        let (points, oldest) = (of_rule.clone().count() as u64, of_rule.next_back().map(|p| p.time));
         Some(RuleShare { rule, setting: setting?, points, oldest })
     };
     let rules = given.filter_map(share).collect();
