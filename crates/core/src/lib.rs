@@ -25,6 +25,7 @@ pub mod units;
 
 pub mod crypto;
 pub mod attest;
+pub mod audit;
 
 pub mod verdict;
 
