@@ -6,14 +6,16 @@
 //! 3. settle: a source that is not proven complete keeps the point from being listed
 //! 4. provenance; the document of the point goes into the tree of every source
 //! 5. flush: packs and index durable; then the snapshots
-//! 6. read the snapshots and the document back
+//! 6. read the snapshots and the document back; sign for the point
 //! 7. bring the other locations up to date
 
 mod report;
+mod sign;
 
 pub use report::{BackupReport, LocationReport, PathError, SourceReport};
 
 use self::report::{changing, failed_report, incomplete, report_of, unreached, unreadable};
+use crate::attest::{self, History, Reading};
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Document, Listing, Mirror, Point, SourceRecord, Stage, TAG};
 use crate::provenance::Provenance;
@@ -69,7 +71,7 @@ pub async fn backup(session: &Session, options: &BackupOptions) -> Result<Backup
     clean_scratch(session);
     let scratch = session.scratch("backup")?;
     let (repo, initialized) = session.repository_or_init(&places[0]).await?;
-    let mut run = BackupRun::new(session, &repo, scratch.path(), initialized).await?;
+    let mut run = BackupRun::new(session, &places[0], &repo, scratch.path(), initialized).await?;
     for name in &names {
         run.capture(name).await?;
     }
@@ -91,6 +93,7 @@ pub async fn backup(session: &Session, options: &BackupOptions) -> Result<Backup
 
 struct BackupRun<'a> {
     session: &'a Session,
+    place: &'a Place,
     repo: &'a Repository,
     scratch: &'a Path,
     writer: Writer,
@@ -98,6 +101,7 @@ struct BackupRun<'a> {
     initialized: bool,
     began: Duration,
     previous: Listing,
+    history: Option<History>,
     captured: Vec<Captured>,
     reports: Vec<SourceReport>,
     stages: Vec<Stage>,
@@ -106,6 +110,8 @@ struct BackupRun<'a> {
     locations: Vec<LocationReport>,
     migrations: Option<Heads>,
     failed: bool,
+    /// Whether something is wrong with the signed history, or this point could not be signed.
+    distrusted: bool,
 }
 
 /// A point that is durable and was read back.
@@ -116,18 +122,20 @@ struct Written {
 impl<'a> BackupRun<'a> {
     async fn new(
         session: &'a Session,
+        place: &'a Place,
         repo: &'a Repository,
         scratch: &'a Path,
         initialized: bool,
     ) -> Result<Self> {
         let mut catalog = session.catalog()?;
-        let previous = point::list(repo, session.app(), &mut catalog).await?;
+        let (previous, history) = attest::list(session, place, repo, &mut catalog, Reading::New).await?;
         let writer = Writer::begin(repo, WriteOptions::default()).await?;
         let now = session.env().now();
         let later = previous.points.last().filter(|point| is_overtaken(now, point.document.time));
-        let findings = later.map(|point| overtaken(&point.name(), point.document.time)).into_iter().collect();
-        Ok(BackupRun {
+        let later = later.map(|point| overtaken(&point.name(), point.document.time));
+        let mut run = BackupRun {
             session,
+            place,
             repo,
             scratch,
             writer,
@@ -135,15 +143,20 @@ impl<'a> BackupRun<'a> {
             initialized,
             began: session.env().clock.monotonic(),
             previous,
+            history,
             captured: Vec::new(),
             reports: Vec::new(),
             stages: Vec::new(),
             errors: Vec::new(),
-            findings,
+            findings: Vec::new(),
             locations: Vec::new(),
             migrations: None,
             failed: false,
-        })
+            distrusted: false,
+        };
+        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_history(f)).cloned();
+        run.heard(later.into_iter().chain(noticed).collect());
+        Ok(run)
     }
 
     /// Captures one source. Trouble with the source is noted; trouble with the location is an error.
@@ -287,16 +300,20 @@ impl<'a> BackupRun<'a> {
             trees.push(self.writer.overlay(tree, extra, document.finished).await?);
         }
         self.writer.flush().await?;
-        let mut point = Point { id, document, snapshots: Default::default() };
+        let (snapshots, tree_ids) = Default::default();
+        let mut point = Point { id, document, snapshots, trees: tree_ids, attested: None };
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;
             self.reports[index].snapshot = Some(id.to_string());
-            point.snapshots.insert(point.document.sources[index].name.clone(), id);
+            let name = &point.document.sources[index].name;
+            point.snapshots.insert(name.clone(), id);
+            point.trees.insert(name.clone(), *tree);
         }
         let seconds = timer.seconds(self.session);
         self.end(timer, seconds, Outcome::Pass, format!("{} snapshots", trees.len()));
         self.read_back(&point, &trees).await?;
+        self.sign(&point).await;
         Ok(Written { point })
     }
 
@@ -380,10 +397,13 @@ impl<'a> BackupRun<'a> {
         });
         for place in &places[1..] {
             let timer = self.start("copy", &format!("location {}", place.name));
+            self.before_copy(place).await;
             let done = replicate::replicate(self.session, self.repo, place).await;
             let seconds = timer.seconds(self.session);
             let (durable, behind) = match done {
                 Ok(Lag { objects }) => {
+                    // What cannot be remembered is looked at again.
+                    drop(attest::remember(self.session, place, self.repo.id()).await);
                     self.end(timer, seconds, Outcome::Pass, format!("{objects} objects copied"));
                     (written.is_some(), 0)
                 }
@@ -405,7 +425,7 @@ impl<'a> BackupRun<'a> {
 
     async fn report(self, written: Option<Written>) -> Result<BackupReport> {
         self.writer.finish().await?;
-        let partial = !self.errors.is_empty() || self.locations.iter().any(|l| !l.durable);
+        let partial = self.distrusted || !self.errors.is_empty() || self.locations.iter().any(|l| !l.durable);
         let outcome = match (&written, partial) {
             (None, _) => Outcome::Fail,
             (Some(_), true) => Outcome::Partial,

@@ -5,6 +5,7 @@ use crate::config::Loaded;
 use crate::secret::SecretRef;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, context};
+use recoup_core::crypto::{SEED_BYTES, SigningKey};
 use recoup_core::env::Env;
 use recoup_core::name::escape;
 use recoup_core::secret::Secret;
@@ -25,20 +26,39 @@ const PASSWORD_BYTES: usize = 32;
 /// # Errors
 /// `Kind::Exists` (E0821) if the file is there, `Kind::Refused` (E0820) if it lies inside the project.
 pub fn generate(path: &Path, project: &Path, env: &Env) -> Result<()> {
-    let folder =
-        path.parent().ok_or_else(|| Error::new(Kind::Config, "find the folder of the password file"))?;
-    durable::create_dir_all(folder, 0o700)?;
-    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if real(folder).starts_with(real(project)) {
-        return Err(Error::new(Kind::Refused, "keep the repository password inside the project")
-            .with("file", path.display())
-            .code("E0820"));
-    }
     let random = Zeroizing::new(env.random::<PASSWORD_BYTES>());
     let mut text = Zeroizing::new(hex::encode(random.as_slice()));
     text.push('\n');
-    durable::create(path, text.as_bytes(), 0o600).map_err(|error| match error.kind() {
-        Kind::Exists => Error::new(Kind::Exists, "make a repository password: the file is there already")
+    create(path, project, "repository password", text.as_bytes())
+}
+
+/// The signing key in the file `path`; it is made if there is none, mode 0600, outside `project`.
+///
+/// # Errors
+/// `Kind::Refused` (E0820) if it would lie inside the project; as [`SigningKey::decode`] for what is there.
+pub fn signing_key(path: &Path, project: &Path, comment: &str, env: &Env) -> Result<SigningKey> {
+    if path.symlink_metadata().is_ok() {
+        let file = std::fs::read(path).map_err(|e| Error::io("read the signing key", e))?;
+        return SigningKey::decode(&Secret::new(file)).map_err(|e| e.with("file", shown(path)));
+    }
+    let seed = Zeroizing::new(env.random::<SEED_BYTES>());
+    let key = SigningKey::from_seed(&seed, comment)?;
+    create(path, project, "signing key", key.encode()?.expose())?;
+    Ok(key)
+}
+
+fn create(path: &Path, project: &Path, what: &str, text: &[u8]) -> Result<()> {
+    let folder = path.parent();
+    let folder = folder.ok_or_else(|| Error::new(Kind::Config, format!("find the folder of the {what}")))?;
+    durable::create_dir_all(folder, 0o700)?;
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if real(folder).starts_with(real(project)) {
+        return Err(Error::new(Kind::Refused, format!("keep the {what} inside the project"))
+            .with("file", path.display())
+            .code("E0820"));
+    }
+    durable::create(path, text, 0o600).map_err(|error| match error.kind() {
+        Kind::Exists => Error::new(Kind::Exists, format!("make a {what}: the file is there already"))
             .with("file", path.display())
             .code("E0821")
             .effect("the file was not touched"),

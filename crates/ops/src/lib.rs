@@ -34,6 +34,10 @@ pub mod check;
 
 pub mod session;
 
+pub mod signing;
+
+pub mod attest;
+
 pub mod replicate;
 
 pub mod backup;

@@ -1,6 +1,7 @@
 //! `recoup status`: is the promise kept, and how do we know? Everything is measured now; what cannot be
 //! found out is said, and never shown as kept.
 
+use crate::attest;
 use crate::catalog::{Catalog, Run, RunKind};
 use crate::points::{AtLocation, rung_of, survey};
 use crate::restore::{self, JournalFile};
@@ -171,7 +172,12 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
     }
     let restores = waiting(session, &mut findings);
     sheet(session, &locations, &mut findings);
-    let contract = contract(&sources);
+    let is_distrusted = |f: &Finding| attest::is_about_history(f) && f.severity == Severity::High;
+    let contract = match findings.iter().any(is_distrusted) {
+        // What a location shows can only be counted on if its history is what it was.
+        true => Contract::NotMet,
+        false => contract(&sources),
+    };
     Ok(StatusReport {
         application: session.app().to_owned(),
         time: known.now,

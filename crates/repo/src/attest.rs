@@ -13,7 +13,7 @@ use recoup_core::attest::{DOCUMENT_BYTES_MAX, Sealed};
 use recoup_core::crypto::Signer;
 use recoup_core::{Error, Kind, Result};
 use recoup_store::{Key, Put, Store, StoreExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The folder of all attestations.
 pub const PREFIX: &str = "recoup/attest";
@@ -149,6 +149,23 @@ pub async fn put(store: &dyn Store, sealed: &Sealed) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Copies the statements that `to` lacks, as they are. Gives their number.
+///
+/// # Errors
+/// As either location says.
+pub async fn copy(from: &dyn Store, to: &dyn Store) -> Result<u64> {
+    let there: BTreeSet<Name> = list(to).await?.names.into_iter().collect();
+    let mut copied = 0;
+    for name in list(from).await?.names.into_iter().filter(|name| !there.contains(name)) {
+        for kind in ["sig", "json"] {
+            let key = name.object(kind)?;
+            to.put(&key, small(from, &key).await?, Put::Replace).await?;
+        }
+        copied += 1;
+    }
+    Ok(copied)
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl Verb {
 pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
     match verb {
         Verb::Init(a) => init::run(a, context).await,
-        Verb::Check(a) => check::run(&a, context),
+        Verb::Check(a) => check::run(&a, context).await,
         Verb::Backup(a) => backup::run(a, context).await,
         Verb::Points(a) => points::run(a, context).await,
         Verb::Show(a) => show::run(a, context).await,

@@ -10,6 +10,7 @@ mod host;
 mod repo;
 mod restore;
 mod sources;
+mod trust;
 mod verbs;
 
 /// One code, explained.
@@ -27,7 +28,7 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 8] = [
+const TABLES: [&[Code]; 9] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
@@ -36,6 +37,7 @@ const TABLES: [&[Code]; 8] = [
     restore::CODES,
     drill::CODES,
     host::CODES,
+    trust::CODES,
 ];
 
 /// All codes, in the order of the tables.

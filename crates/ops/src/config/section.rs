@@ -6,6 +6,7 @@ use super::units::{
 };
 use crate::secret::SecretRef;
 use recoup_core::class::{Class, Proven};
+use recoup_core::crypto::Signer;
 use recoup_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -305,6 +306,13 @@ pub enum LocationUse {
 pub struct Keys {
     /// Where the repository password is kept: never the password itself.
     pub password: SecretRef,
+    /// Where the signing key of this machine is kept, a private key of OpenSSH. Points are signed with it.
+    pub signing: Option<SecretRef>,
+    /// The public keys of the machines whose signatures count, as in `ssh-ed25519 AAAA… web-1`. The key of this
+    /// machine must be among them.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub signers: Vec<Signer>,
 }
 
 /// A statement about the data, usable at capture, in drills and after restores.

@@ -9,6 +9,7 @@ use super::gather;
 use super::report::{self, DrillReport, Stage};
 use super::subject::Subject;
 use super::{ApplicationResult, ChecksResult, application, checks};
+use crate::attest::{self, Reading};
 use crate::catalog::{Run, RunKind};
 use crate::config::Config;
 use crate::config::section::{Drill, DrillLevel, Pick};
@@ -182,7 +183,7 @@ async fn locate(session: &Session, declared: &Drill, options: &DrillOptions) -> 
     let place = session.place(from.as_deref())?;
     let repo = session.repository(&place).await?;
     let mut catalog = session.catalog()?;
-    let mut points = point::list(&repo, session.app(), &mut catalog).await?.points;
+    let mut points = attest::list(session, &place, &repo, &mut catalog, Reading::New).await?.0.points;
     let wanted = match (&declared.sources, &declared.set) {
         (Some(sources), _) => Some(sources.clone()),
         (None, Some(set)) => session.config().consistency.get(set).map(|s| s.members.clone()),

@@ -15,6 +15,7 @@ pub use file::{JournalFile, Trip};
 pub(crate) use gather::{Goes, gather};
 pub use report::RestoreReport;
 
+use crate::attest::{self, Reading};
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Point};
 use crate::session::{Place, Session};
@@ -219,12 +220,12 @@ pub(crate) async fn choose_point(
     let place = session.place(location)?;
     let repo = session.repository(&place).await?;
     let mut catalog = session.catalog()?;
-    let mut listing = point::list(&repo, session.app(), &mut catalog).await?;
+    let (mut listing, _) = attest::list(session, &place, &repo, &mut catalog, Reading::New).await?;
     if !addresses.is_empty() {
         // "The latest" of a source is the latest point that holds it.
         listing.points.retain(|p| wanted.iter().all(|name| p.document.source(name).is_some()));
     }
-    let point = point::find(&listing.points, &moment)?.clone();
+    let point = point::find_with(&listing.points, &listing.unattested, &moment)?.clone();
     let names = if addresses.is_empty() {
         point.document.sources.iter().map(|s| s.name.clone()).collect()
     } else {
