@@ -3,6 +3,7 @@
 //! `E` is an error or a broken rule, `W` a warning, `R` a finding of a drill or a restore check.
 //! `cargo xtask tidy` checks that every code used in the source stands in one of these tables.
 
+mod audit;
 mod config;
 mod contract;
 mod drill;
@@ -28,7 +29,7 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 9] = [
+const TABLES: [&[Code]; 10] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
@@ -37,6 +38,7 @@ const TABLES: [&[Code]; 9] = [
     restore::CODES,
     drill::CODES,
     host::CODES,
+    audit::CODES,
     trust::CODES,
 ];
 
