@@ -388,7 +388,8 @@ pub fn find<'p>(points: &'p [Point], moment: &Moment) -> Result<&'p Point> {
         Moment::Before(name) => {
             let of =
                 if name == "latest" { find(points, &Moment::Latest)? } else { named(points, name, &none)? };
-            let found = points.iter().rev().find(|p| p.document.time < of.document.time);
+            // Points stand in the order in which they were made, whatever the clock said.
+            let found = points.iter().take_while(|p| p.id != of.id).last();
             found.ok_or_else(|| none(format!("none is older than {}", of.name())))
         }
         Moment::Point(name) => named(points, name, &none),

@@ -103,6 +103,9 @@ pub struct Stated {
     pub signer: String,
     /// Number of the statement.
     pub sequence: u64,
+    /// When it was stated, never before what the same signer stated earlier; none for a point that was taken
+    /// over. It orders points when the clock of the host went back (fault row 60).
+    pub order: Option<Timestamp>,
     /// Full tree ids by source.
     pub trees: BTreeMap<String, String>,
     /// Whether the location that is judged must have it.
@@ -227,9 +230,9 @@ fn fold(chains: &BTreeMap<&str, BTreeMap<u64, Vec<&Sealed>>>, known: &Known<'_>,
     }
     timed.sort_by_key(|(at, _)| *at);
     let mut done = BTreeSet::new();
-    for (_, sealed) in timed {
+    for (at, sealed) in timed {
         if done.insert(sealed.hash()) {
-            add(sealed, known, judgement);
+            add(at, sealed, known, judgement);
         }
     }
 }
@@ -238,21 +241,22 @@ fn order(sealed: &Sealed) -> (&str, u64) {
     (&sealed.attestation.signer, sealed.attestation.sequence)
 }
 
-fn add(sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgement) {
+fn add(at: Timestamp, sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgement) {
     let says = &sealed.attestation;
     let held = known.held.get(&says.signer).is_some_and(|up_to| says.sequence <= *up_to);
-    let stated = |trees: &BTreeMap<String, String>| Stated {
+    let stated = |trees: &BTreeMap<String, String>, order: Option<Timestamp>| Stated {
         signer: says.signer.clone(),
         sequence: says.sequence,
+        order,
         trees: trees.clone(),
         is_expected: held || says.location == known.location,
     };
     match &says.statement {
         Statement::Begin { points } => {
-            judgement.points.extend(points.iter().map(|(id, trees)| (id.clone(), stated(trees))));
+            judgement.points.extend(points.iter().map(|(id, trees)| (id.clone(), stated(trees, None))));
         }
         Statement::Point(point) => {
-            judgement.points.insert(point.point.clone(), stated(&point.trees()));
+            judgement.points.insert(point.point.clone(), stated(&point.trees(), Some(at)));
         }
         Statement::Hold { point, reason, by } => {
             let hold = Hold { reason: reason.clone(), by: by.clone(), since: says.time };

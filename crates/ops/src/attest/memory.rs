@@ -40,8 +40,10 @@ impl Memory {
     }
 
     /// The copies of statements about `repository`.
-    fn copies_store(&self, repository: &str) -> Local {
-        Local::new(self.folder.join(repository.get(..16).unwrap_or(repository)))
+    fn copies_store(&self, repository: &str) -> Result<Local> {
+        let folder = self.folder.join(repository.get(..16).unwrap_or(repository));
+        durable::create_dir_all(&folder, 0o700)?;
+        Ok(Local::new(folder))
     }
 
     /// All copies that `trusted` signed.
@@ -53,7 +55,7 @@ impl Memory {
         repository: &str,
         trusted: &[Signer],
     ) -> Result<BTreeMap<Name, Sealed>> {
-        let store = self.copies_store(repository);
+        let store = self.copies_store(repository)?;
         let names: Vec<String> = trusted.iter().map(Signer::name).collect();
         let mut copies = BTreeMap::new();
         for name in attest::list(&store).await?.names {
@@ -72,19 +74,18 @@ impl Memory {
 
     /// The copy of one statement with its signature.
     pub(super) async fn copy(&self, repository: &str, name: &Name, trusted: &[Signer]) -> Result<Sealed> {
-        attest::read(&self.copies_store(repository), name, trusted).await
+        attest::read(&self.copies_store(repository)?, name, trusted).await
     }
 
     /// Keeps a copy.
     pub(super) async fn keep(&self, repository: &str, sealed: &Sealed) -> Result<()> {
-        let store = self.copies_store(repository);
+        let store = self.copies_store(repository)?;
         // A damaged copy is no copy.
         let document: Key = Name::of(sealed).object("json")?;
         if store.get(&document, None).await.is_ok_and(|text| text != sealed.text.as_bytes()) {
             store.delete(&document).await?;
             store.delete(&Name::of(sealed).object("sig")?).await?;
         }
-        durable::create_dir_all(&self.folder, 0o700)?;
         attest::put(&store, sealed).await
     }
 

@@ -178,6 +178,11 @@ pub(crate) async fn list(
             point.attested = Some(attested);
             if attested { &mut listing.points } else { &mut listing.unattested }.push(point);
         }
+        let stated = &history.judgement.points;
+        listing.points.sort_by_key(|p| {
+            let order = stated.get(&p.id).and_then(|s| s.order);
+            (order.unwrap_or(p.document.time), stated.get(&p.id).map(|s| s.sequence))
+        });
         let present: BTreeSet<&str> = listing.points.iter().map(|p| p.id.as_str()).collect();
         let missing: Vec<_> = history.judgement.missing(&present).collect();
         listing.findings.extend(gone(&place.name, &missing));

@@ -24,6 +24,8 @@ pub(crate) struct Application {
     extra: String,
     /// The line that names the repository of the location, or nothing.
     repository: String,
+    /// The public key of this machine, if it signs.
+    signer: Option<String>,
 }
 
 impl Application {
@@ -35,6 +37,7 @@ impl Application {
             env: recoup_testkit::env::real(),
             extra: extra.to_owned(),
             repository: String::new(),
+            signer: None,
         };
         fs::create_dir_all(app.path("project/media/2026")).unwrap();
         fs::write(app.path("password"), "0123456789abcdef0123456789abcdef0123456789abcdef\n").unwrap();
@@ -68,6 +71,10 @@ impl Application {
     }
 
     pub(crate) fn config(&self) -> String {
+        let signing = self.signer.as_ref().map_or_else(String::new, |signer| {
+            let file = self.path("signing");
+            format!("signing = {{ file = \"{}\" }}\nsigners = [\"{signer}\"]\n", file.display())
+        });
         format!(
             r#"
 version = 1
@@ -95,7 +102,7 @@ failure_domain = "disk-2"
 {}
 [keys]
 password = {{ file = "{}" }}
-{}"#,
+{signing}{}"#,
             self.repository,
             self.path("password").display(),
             self.extra
@@ -108,13 +115,39 @@ password = {{ file = "{}" }}
         self.repository = format!("repository = \"{id}\"\n");
     }
 
+    /// The same application, signing from now on.
+    #[allow(dead_code, reason = "not every test binary signs")]
+    pub(crate) fn signs(self) -> Self {
+        let (file, project) = (self.path("signing"), self.path("project"));
+        let key = recoup_ops::keys::signing_key(&file, &project, "test", &self.env).unwrap();
+        Application { signer: Some(key.signer().to_string()), ..self }
+    }
+
+    /// The public key of this machine.
+    #[allow(dead_code, reason = "not every test binary signs")]
+    pub(crate) fn signer(&self) -> &str {
+        self.signer.as_deref().unwrap()
+    }
+
+    /// Somebody with the data and the password, and without the signing key.
+    #[allow(dead_code, reason = "not every test binary is attacked")]
+    pub(crate) fn stranger(&self) -> Session {
+        let config = self.config();
+        let plain: Vec<&str> = config.lines().filter(|l| !l.starts_with("sign")).collect();
+        self.session_of(&plain.join("\n"), "state-of-a-stranger")
+    }
+
     pub(crate) fn session(&self) -> Session {
-        let state = self.path("state");
+        self.session_of(&self.config(), "state")
+    }
+
+    fn session_of(&self, config: &str, state: &str) -> Session {
+        let state = self.path(state);
         let variables = Variables::from_pairs([
             ("RECOUP_STATE_DIR", state.as_os_str()),
             ("PATH", std::ffi::OsStr::new("/usr/bin:/bin")),
         ]);
-        let loaded = parse(&self.config(), &self.path("project/recoup.toml"), &variables).unwrap();
+        let loaded = parse(config, &self.path("project/recoup.toml"), &variables).unwrap();
         Session::of(loaded, &self.env).unwrap()
     }
 
