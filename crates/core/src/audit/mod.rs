@@ -19,4 +19,4 @@ mod verify;
 pub mod words;
 
 pub use record::{Details, End, Event, KeyUse, Line, LogChange, Phase, Record, SCHEMA, Target};
-pub use verify::{Compared, Verdict, Wrong, compare, verify};
+pub use verify::{Compared, Late, Verdict, Wrong, compare, verify};

@@ -109,6 +109,7 @@ fn a_log_that_was_written_anew_needs_the_key() {
 fn the_first_signature_answers_for_all_before_it() {
     let mut all = log(&[None, None, None, Some(1), Some(1)]);
     assert_eq!((checked(&all).signed, checked(&all).wrong), (5, None));
+    assert_eq!(checked(&all).late, [Late { from: 1, to: 3 }], "and is no word for what they were before");
     // The unsigned part is written anew, checkpoints and all.
     let mut end = end();
     for line in &mut all[..3] {
@@ -204,6 +205,15 @@ proptest! {
         let named = verdict.wrong.as_ref().map(Wrong::number);
         prop_assert_eq!(named, Some(number as u64), "{:?} at {}", verdict.wrong, place);
         prop_assert_eq!(verdict.records, number as u64 - 1);
+    }
+
+    #[test]
+    fn nonsense_is_no_log(mut bytes in prop::collection::vec(any::<u8>(), 1..300), is_line in any::<bool>()) {
+        if is_line {
+            bytes.push(b'\n');
+        }
+        let verdict = verify(&bytes, &[signer()]);
+        prop_assert_eq!((verdict.records, verdict.wrong.is_some()), (0, true));
     }
 
     /// Any other list of the same lines is told from the log, and the first difference is named. That the

@@ -17,8 +17,20 @@ pub struct Verdict {
     pub signed: u64,
     /// Who that is, the latest last.
     pub signers: Vec<Signer>,
+    /// Records that nobody signed when they were written.
+    pub late: Vec<Late>,
     /// The first thing that is wrong; what comes after it says nothing.
     pub wrong: Option<Wrong>,
+}
+
+/// Records that nobody signed when they were written, and that a later signature answers for: what they were
+/// before that, nobody says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// The first.
+    pub from: u64,
+    /// The last.
+    pub to: u64,
 }
 
 /// The first thing that is wrong with a log.
@@ -113,6 +125,9 @@ fn next(
         return Err(Wrong::Stranger { number });
     }
     if let Some(signer) = signer {
+        if verdict.signed + 1 < number {
+            verdict.late.push(Late { from: verdict.signed + 1, to: number - 1 });
+        }
         verdict.signed = number;
         if verdict.signers.last() != Some(signer) {
             verdict.signers.retain(|known| known != signer);

@@ -50,7 +50,7 @@ pub(super) const CODES: &[Code] = &[
         title: "records of the audit log are not signed",
         meaning: "The application declares no signing key, the key was not there when the records were written, or no public key was given to check them with. Whoever can write the file could have written these records and their hashes.",
         effect: "Accidents are seen. A forger is not.",
-        next: "Make a key with `recoup keys add signing`, or give its public half with --signer. A signed record answers for all before it.",
+        next: "Make a key with `recoup keys add signing`, or give its public half with --signer. What is recorded from then on is signed.",
     },
     Code {
         code: "R0134",
@@ -86,5 +86,12 @@ pub(super) const CODES: &[Code] = &[
         meaning: "The location can be reached and did not take the newest records of the log.",
         effect: "The log on this machine is whole. Until it is copied, only this machine has its newest records.",
         next: "See whether the location has room and takes new files. The next backup copies what is missing.",
+    },
+    Code {
+        code: "R0139",
+        title: "records of the audit log were signed only later",
+        meaning: "When these records were written there was no signing key, or it was not there. A later record is signed and its hash stands for them too, so they have not changed since. What they were before that nobody says: whoever has no key could have written them anew in between.",
+        effect: "Records after that signature are not concerned.",
+        next: "If the key was made only then, all is well. If it was there all the time, compare these records with a copy at a location: `recoup audit verify` does.",
     },
 ];

@@ -23,8 +23,8 @@ use std::path::Path;
 
 const DIGITS: usize = 10;
 const HASH_DIGITS: usize = 16;
-/// Longest object that is read; one has the records since the backup before.
-const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Longest copy that is read: a million records. Whoever can write to the location may have put anything there.
+const COPY_BYTES_MAX: u64 = 1 << 30;
 
 /// One object: the lines of some records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,14 +73,20 @@ pub(super) async fn list(store: &dyn Store, origin: &Name) -> Result<Vec<Segment
 /// agree, a number has several.
 ///
 /// # Errors
-/// As the store says.
+/// As the store says; `Kind::Corrupt` `E0682` if there is more than any log has.
 pub(super) async fn read(
     store: &dyn Store,
     segments: &[Segment],
     from: u64,
 ) -> Result<BTreeMap<u64, Vec<Vec<u8>>>> {
+    let wanted = || segments.iter().filter(|s| s.last >= from);
+    if wanted().fold(0, |bytes: u64, s| bytes.saturating_add(s.bytes)) > COPY_BYTES_MAX {
+        return Err(Error::new(Kind::Corrupt, "read a copy of the audit log: it is longer than any log")
+            .with("location", store.location())
+            .code("E0682"));
+    }
     let mut lines: BTreeMap<u64, Vec<Vec<u8>>> = BTreeMap::new();
-    for segment in segments.iter().filter(|s| s.last >= from && s.bytes <= SEGMENT_BYTES_MAX) {
+    for segment in wanted() {
         let bytes = store.get(&segment.key, None).await?;
         let text = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
         for (number, line) in (segment.first..=segment.last).zip(text.split(|b| *b == b'\n')) {

@@ -122,16 +122,13 @@ impl LogFile {
         let end = backwards(&self.path, |bytes| bytes.iter().filter(|b| **b == b'\n').count() > 1)?;
         let whole = end.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let torn = end.len() - whole;
-        if torn > 0 {
-            durable::cut(&self.path, length - torn as u64)?;
-        }
-        let last =
-            end[..whole].strip_suffix(b"\n").and_then(|lines| lines.split(|b| *b == b'\n').next_back());
+        let last = end[..whole].strip_suffix(b"\n").and_then(|lines| lines.split(|b| *b == b'\n').next_back());
         if let Some(last) = last {
             let Some((end, configuration)) = self.end_at(last) else { return Ok(false) };
             (self.end, self.configuration) = (end, configuration);
         }
         if torn > 0 {
+            durable::cut(&self.path, length - torn as u64)?;
             self.changed(LogChange::CutOff, Some(self.end.next()), None);
         }
         Ok(true)

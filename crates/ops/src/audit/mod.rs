@@ -113,17 +113,20 @@ impl<'a> Trail<'a> {
                     self.run = Some(Name::of(&run));
                 }
                 self.finish(self.event, Some(outcome), details, &proven).await;
+                self.tell();
                 report.findings().append(&mut self.findings);
                 Ok(report)
             }
             Err(error) => {
                 self.failed(&error).await;
-                for finding in self.findings {
-                    self.session.env().emit(Happened::Finding(finding));
-                }
+                self.tell();
                 Err(error)
             }
         }
+    }
+
+    fn tell(&self) {
+        self.findings.iter().for_each(|finding| self.session.env().emit(Happened::Finding(finding.clone())));
     }
 
     async fn failed(&mut self, error: &Error) {

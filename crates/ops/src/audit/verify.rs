@@ -4,7 +4,7 @@ use super::copies::{self, Segment};
 use super::{file, signers, trusted};
 use crate::session::{Place, Session};
 use recoup_core::audit::words::Name;
-use recoup_core::audit::{self, Compared, Line, Verdict, Wrong};
+use recoup_core::audit::{self, Compared, Late, Line, Verdict, Wrong};
 use recoup_core::crypto::Signer;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::units::counted;
@@ -89,6 +89,7 @@ pub async fn verify(session: &Session) -> Result<AuditReport> {
         report
             .copies
             .push(beside(session, &place, &origin, &text, report.records, trusted, &mut findings).await);
+        findings.extend(another(session, &place, &origin).await);
     }
     let found = report.copies.iter().any(|c| !matches!(c.state, CopyState::Missing | CopyState::Unreachable));
     if let Some(error) = missing.filter(|_| !found) {
@@ -132,6 +133,7 @@ fn judged(address: &str, text: &[u8], trusted: &[Signer]) -> AuditReport {
     if verdict.signed < verdict.records {
         findings.push(unsigned(address, &verdict, trusted));
     }
+    findings.extend(verdict.late.first().map(|first| signed_late(address, first, verdict.late.len())));
     AuditReport {
         log: verdict.head.as_ref().map(|head| head.origin.clone()),
         records: verdict.records,
@@ -210,6 +212,25 @@ async fn beside(
     line(verdict.records, state)
 }
 
+/// A log that was put in the place of this machine's brings its own name, and no copy would differ from it. The
+/// name that this machine would give tells.
+async fn another(session: &Session, place: &Place, origin: &Name) -> Option<Finding> {
+    let ours = file::origin(session);
+    if ours == *origin || !copies::is_reachable(place) {
+        return None;
+    }
+    let found = copies::list(&*session.store(place), &ours).await.is_ok_and(|segments| !segments.is_empty());
+    found.then(|| {
+        Finding::new(
+            "R0132",
+            Severity::High,
+            format!("location {}", place.name),
+            format!("the log on this machine is called {origin}, and here is one that this machine called {ours}"),
+            "find out which is this machine's; put the other aside, and the next record takes over the copy",
+        )
+    })
+}
+
 /// A copy as one text.
 struct Copy {
     text: Vec<u8>,
@@ -268,7 +289,24 @@ fn unsigned(address: &str, verdict: &Verdict, trusted: &[Signer]) -> Finding {
             verdict.signed + 1,
             verdict.records
         ),
-        "`recoup keys add signing` makes a key; the next record then answers for all before it",
+        "`recoup keys add signing` makes a key; what is recorded from then on is signed",
+    )
+}
+
+fn signed_late(address: &str, first: &Late, ranges: usize) -> Finding {
+    let more = if ranges > 1 { format!(", and {} more", counted(ranges as u64 - 1, "range")) } else { String::new() };
+    Finding::new(
+        "R0139",
+        Severity::Warning,
+        address,
+        format!(
+            "records {} to {}{more} were not signed when they were written; record {} answers for them only since \
+             then",
+            first.from,
+            first.to,
+            first.to + 1
+        ),
+        "if the key was there all the time, somebody wrote these records anew: compare them with a copy",
     )
 }
 
