@@ -45,7 +45,8 @@ fn events(world: &World, project: &Path, options: &[&str]) -> Vec<String> {
     let shown = run(world, project, &args).expect_code(0).json();
     assert_eq!((shown["schema"].as_str(), shown["kind"].as_str()), (Some("recoup/1"), Some("audit log")));
     let word = |r: &Value| {
-        let parts = ["event", "phase", "outcome"].map(|field| r[field].as_str().unwrap_or_default().to_owned());
+        let parts =
+            ["event", "phase", "outcome"].map(|field| r[field].as_str().unwrap_or_default().to_owned());
         parts.iter().filter(|p| !p.is_empty()).cloned().collect::<Vec<_>>().join(" ")
     };
     shown["records"].as_array().unwrap().iter().map(word).collect()
@@ -90,7 +91,10 @@ fn every_event_stands_in_the_log_in_its_order() {
     ];
     assert_eq!(events(&world, &project, &[]), expected);
     assert_eq!(events(&world, &project, &["--event", "key-use", "-n", "1"]), ["key-use"]);
-    assert_eq!(events(&world, &project, &["--since", "yesterday 00:00", "--event", "verify"]), ["verify pass"]);
+    assert_eq!(
+        events(&world, &project, &["--since", "yesterday 00:00", "--event", "verify"]),
+        ["verify pass"]
+    );
     assert!(events(&world, &project, &["--actor", "nobody-here"]).is_empty());
 
     let text = run(&world, &project, &["audit", "log"]).expect_code(0).stdout;
@@ -109,7 +113,10 @@ fn every_event_stands_in_the_log_in_its_order() {
     run(&world, &project, &["keys", "confirm"]).expect_code(5);
     let last = run(&world, &project, &["audit", "log", "-n", "1", "--output", "json"]).json();
     let last = &last["records"][0];
-    assert_eq!((last["event"].as_str(), last["details"]["verb"].as_str()), (Some("refusal"), Some("keys-confirm")));
+    assert_eq!(
+        (last["event"].as_str(), last["details"]["verb"].as_str()),
+        (Some("refusal"), Some("keys-confirm"))
+    );
     assert_eq!(last["details"]["fault"]["code"], "E0643");
     assert!(!world.path("copies/recoup").exists(), "nothing is copied to the repository of something else");
 }
@@ -149,12 +156,17 @@ fn row_170_an_edited_byte_is_named_with_its_record_by_the_public_key_alone() {
     let stranger = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICw/cZbYHBYXCnvlHPdRcz9VWG3ovkFfJLM6Q0qHiJGp";
     let wrong = ["audit", "verify", "--file", file, "--signer", stranger];
     let strange = Ran::of(elsewhere.command().args(wrong)).expect_code(1);
-    assert!(strange.stdout.contains("record 1 was sealed with a key that nobody here trusts"), "{}", strange.stdout);
+    assert!(
+        strange.stdout.contains("record 1 was sealed with a key that nobody here trusts"),
+        "{}",
+        strange.stdout
+    );
     // Without a key hashes are compared, and nothing is proven.
     let unknown = Ran::of(elsewhere.command().args(["audit", "verify", "--file", file])).expect_code(3);
     assert!(unknown.stdout.contains("unsigned: only accidents can be seen"), "{}", unknown.stdout);
     Ran::of(elsewhere.command().args(["audit", "verify", "--file", "no-such-file"])).expect_code(3);
-    Ran::of(elsewhere.command().args(["audit", "verify", "--file", file, "--signer", "nonsense"])).expect_code(2);
+    Ran::of(elsewhere.command().args(["audit", "verify", "--file", file, "--signer", "nonsense"]))
+        .expect_code(2);
 }
 
 #[test]

@@ -88,7 +88,10 @@ async fn an_append_that_was_killed_between_any_two_writes_is_put_right() {
         let (is_before, is_after) = (place == before.len(), place == after.len());
         assert_eq!(all.len(), if is_before { 4 } else { 5 }, "{place}");
         let cut = all.iter().find(|r| r.details.log == Some(LogChange::CutOff));
-        assert_eq!(cut.map(|r| (r.number, r.details.record)), (!is_before && !is_after).then_some((4, Some(4))));
+        assert_eq!(
+            cut.map(|r| (r.number, r.details.record)),
+            (!is_before && !is_after).then_some((4, Some(4)))
+        );
         assert_eq!(fs::read(log_file(&app)).unwrap()[..before.len()], before);
     }
 }
@@ -139,7 +142,10 @@ async fn row_170_a_log_that_is_lost_or_cut_short_comes_back_from_its_copy() {
     assert_eq!(fs::read(log_file(&app)).unwrap()[..whole.len()], whole);
     let all = records(&app).await;
     let back = &all[3];
-    assert_eq!((back.event, back.details.log, back.details.record), (Event::Log, Some(LogChange::Rebuilt), Some(1)));
+    assert_eq!(
+        (back.event, back.details.log, back.details.record),
+        (Event::Log, Some(LogChange::Rebuilt), Some(1))
+    );
     assert_eq!(all[4].event, Event::KeyUse);
     let report = verified(&app).await;
     assert_eq!((report.outcome, report.copies[0].state), (Outcome::Pass, CopyState::Behind));
@@ -263,7 +269,10 @@ async fn an_intent_is_at_the_location_before_the_effect() {
     assert_eq!(app.live(), broken);
     let all = records(&app).await;
     let begun = all.iter().find(|r| r.event == Event::Promote).unwrap();
-    assert_eq!((begun.phase, begun.run.as_ref().unwrap().as_str()), (Some(Phase::Intent), restored.restore.as_str()));
+    assert_eq!(
+        (begun.phase, begun.run.as_ref().unwrap().as_str()),
+        (Some(Phase::Intent), restored.restore.as_str())
+    );
     assert_eq!(begun.details.plan.as_ref().unwrap().as_str(), restored.plan);
     let copies = fs::read_dir(app.path("repo").join(begun.log.as_str())).unwrap().flatten();
     let last = format!("-{:010}-", begun.number);
@@ -309,7 +318,11 @@ async fn without_a_key_only_accidents_can_be_seen() {
     let report = verified(&app).await;
     assert_eq!((report.outcome, report.signed), (Outcome::Partial, report.records));
     assert_eq!(ids(&report.findings), ["R0139"]);
-    assert!(report.findings[0].message.starts_with("records 1 to 2 were not signed"), "{:?}", report.findings);
+    assert!(
+        report.findings[0].message.starts_with("records 1 to 2 were not signed"),
+        "{:?}",
+        report.findings
+    );
 }
 
 /// Somebody without the key writes the whole log anew, without signatures, and lets this machine sign what comes

@@ -122,7 +122,8 @@ impl LogFile {
         let end = backwards(&self.path, |bytes| bytes.iter().filter(|b| **b == b'\n').count() > 1)?;
         let whole = end.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         let torn = end.len() - whole;
-        let last = end[..whole].strip_suffix(b"\n").and_then(|lines| lines.split(|b| *b == b'\n').next_back());
+        let last =
+            end[..whole].strip_suffix(b"\n").and_then(|lines| lines.split(|b| *b == b'\n').next_back());
         if let Some(last) = last {
             let Some((end, configuration)) = self.end_at(last) else { return Ok(false) };
             (self.end, self.configuration) = (end, configuration);
@@ -281,16 +282,15 @@ async fn lock(path: &Path) -> Result<File> {
         .code("E0681"))
 }
 
-/// The hash tree of a whole log, as far as its lines are lines.
+/// The hash tree of all whole lines of a log; `None` if one of them is no record.
 fn tree_of(path: &Path) -> Option<Tree> {
     let mut lines = BufReader::new(File::open(path).ok()?).take(LOG_BYTES_MAX);
     let (mut tree, mut line) = (Tree::default(), Vec::new());
     loop {
         line.clear();
-        if lines.read_until(b'\n', &mut line).ok()? == 0 {
-            return Some(tree);
-        }
-        tree.push(Line::parse(line.strip_suffix(b"\n")?).ok()?.hashed.as_bytes());
+        lines.read_until(b'\n', &mut line).ok()?;
+        let Some(whole) = line.strip_suffix(b"\n") else { return Some(tree) };
+        tree.push(Line::parse(whole).ok()?.hashed.as_bytes());
     }
 }
 

@@ -225,7 +225,9 @@ async fn another(session: &Session, place: &Place, origin: &Name) -> Option<Find
             "R0132",
             Severity::High,
             format!("location {}", place.name),
-            format!("the log on this machine is called {origin}, and here is one that this machine called {ours}"),
+            format!(
+                "the log on this machine is called {origin}, and here is one that this machine called {ours}"
+            ),
             "find out which is this machine's; put the other aside, and the next record takes over the copy",
         )
     })
@@ -294,7 +296,11 @@ fn unsigned(address: &str, verdict: &Verdict, trusted: &[Signer]) -> Finding {
 }
 
 fn signed_late(address: &str, first: &Late, ranges: usize) -> Finding {
-    let more = if ranges > 1 { format!(", and {} more", counted(ranges as u64 - 1, "range")) } else { String::new() };
+    let more = if ranges > 1 {
+        format!(", and {} more", counted(ranges as u64 - 1, "range"))
+    } else {
+        String::new()
+    };
     Finding::new(
         "R0139",
         Severity::Warning,
