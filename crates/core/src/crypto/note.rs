@@ -186,11 +186,12 @@ mod tests {
         assert_eq!(read.checkpoint, checkpoint);
         let (one, two) = (key(1).signer(), key(2).signer());
         assert_eq!(read.signer(&[two.clone(), one.clone()]), Some(&one));
-        assert_eq!(read.signer(&[two.clone()]), None);
+        let strangers = [two.clone()];
+        assert_eq!(read.signer(&strangers), None);
         // Somebody else may sign beside it.
         let theirs = checkpoint.note(Some(&key(2))).unwrap();
         let both = format!("{note}{}", theirs.lines().last().map(|line| format!("{line}\n")).unwrap());
-        assert_eq!(Note::parse(&both).unwrap().signer(&[two.clone()]), Some(&two));
+        assert_eq!(Note::parse(&both).unwrap().signer(&strangers), Some(&two));
         let bare = checkpoint.note(None).unwrap();
         let bare = Note::parse(&bare).unwrap();
         assert_eq!((bare.is_signed(), bare.signer(&[one])), (false, None));
