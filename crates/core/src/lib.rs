@@ -26,6 +26,7 @@ pub mod retention;
 pub mod crypto;
 pub mod attest;
 pub mod clock;
+pub mod audit;
 
 pub mod verdict;
 

@@ -18,12 +18,14 @@ pub use report::{BackupReport, LocationReport, PathError, SourceReport};
 use self::report::{changing, failed_report, incomplete, report_of, unreached, unreadable};
 use self::suspect::{canaries, changes_of};
 use crate::attest::{self, History, Reading};
+use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Document, Listing, Mirror, Point, SourceRecord, Stage, TAG};
 use crate::provenance::Provenance;
 use crate::replicate::{self, Lag};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
+use recoup_core::audit;
 use recoup_core::entry::Entry;
 use recoup_core::event::{Event, Finding, Outcome};
 use recoup_core::name::{NodeName, TreePath, escape};
@@ -64,6 +66,12 @@ struct Captured {
 /// # Errors
 /// If nothing could be attempted, or the location failed. A source that failed is part of the report.
 pub async fn backup(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    let trail = Trail::new(session, audit::Event::Backup);
+    let done = unrecorded(session, options).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let names = session.select(&options.addresses)?;
     if names.is_empty() {
         return Err(Error::new(Kind::Config, "back up: recoup.toml declares no source").code("E0602"));

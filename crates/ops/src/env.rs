@@ -9,6 +9,7 @@ use rand::{Rng, TryRng};
 use recoup_core::env::{Clock, Entropy, Env, Host};
 use recoup_core::event::Sink;
 use recoup_core::{Error, Kind, Result};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -124,6 +125,13 @@ pub fn config_dir(variables: &Variables) -> Result<PathBuf> {
                 .code("E0807")
                 .hint("set HOME or XDG_CONFIG_HOME")
         })
+}
+
+/// Time since this machine started, by which records of several processes can be put in order whatever was done
+/// to the wall clock. It stands still while the machine sleeps.
+pub fn since_start_of_machine() -> Duration {
+    // It has been running since the machine started: it is not negative.
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
 
 #[derive(Debug)]

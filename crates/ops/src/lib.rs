@@ -38,6 +38,8 @@ pub mod signing;
 
 pub mod attest;
 
+pub mod audit;
+
 pub mod replicate;
 
 pub mod backup;

@@ -3,12 +3,13 @@
 use crate::context::Context;
 use crate::render::Answer;
 use clap::{Args, Subcommand};
+use recoup_core::audit::{Details, Event, KeyUse};
 use recoup_core::event::Outcome;
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
-use recoup_ops::keys;
 use recoup_ops::secret::resolve;
 use recoup_ops::session::Session;
+use recoup_ops::{audit, keys};
 use serde_json::json;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -77,6 +78,7 @@ async fn sheet(arguments: SheetArguments, session: &Session, context: &Context) 
     let facts = keys::sheet_facts(loaded, repository.as_deref(), &context.env)?;
     let password = match (&loaded.config.keys, arguments.with_secret) {
         (Some(declared), true) => {
+            used(session, KeyUse::PasswordShown).await?;
             Some(resolve(&declared.password, &loaded.root, &loaded.variables).await?.secret)
         }
         _ => None,
@@ -99,7 +101,13 @@ async fn confirm(session: &Session, context: &Context) -> Result<Answer> {
             .hint("run `recoup backup` first, then print the sheet again: it names the repository"),
         _ => e,
     })?;
+    used(session, KeyUse::SheetConfirmed).await?;
     let said = keys::confirm(session.state(), repository.id(), &context.env)?;
     let text = format!("noted: the sheet is stored away, says {}\n", escape(said.by.as_bytes()));
     Ok(Answer::new("keys confirm", Outcome::Pass, text).with(said))
+}
+
+/// Nobody uses a key without a trace.
+async fn used(session: &Session, key: KeyUse) -> Result<()> {
+    audit::record(session, Event::KeyUse, None, Details { key: Some(key), ..Details::default() }).await
 }

@@ -1,6 +1,7 @@
 //! The verbs, one file each: arguments, one call, what to show. The doc comment of a verb is its
 //! help and its page in the reference.
 
+mod audit;
 mod backup;
 mod check;
 mod completions;
@@ -50,6 +51,7 @@ pub(crate) enum Verb {
     Keys(keys::Arguments),
     Hold(hold::Arguments),
     Retention(retention::Arguments),
+    Audit(audit::Arguments),
     Doctor(doctor::Arguments),
     Config(config::Arguments),
     Export(export::Arguments),
@@ -78,6 +80,7 @@ impl Verb {
             Verb::Keys(a) => a.kind(),
             Verb::Hold(a) => a.kind(),
             Verb::Retention(a) => a.kind(),
+            Verb::Audit(a) => a.kind(),
             Verb::Doctor(_) => "doctor",
             Verb::Config(a) => a.kind(),
             Verb::Export(a) => a.kind(),
@@ -85,6 +88,20 @@ impl Verb {
             Verb::Completions(_) => "completions",
             Verb::Man(_) => "man",
         }
+    }
+
+    /// Whether the verb itself writes into the audit log that it was refused.
+    pub(crate) fn records_itself(&self) -> bool {
+        matches!(
+            self,
+            Verb::Backup(_)
+                | Verb::Restore(_)
+                | Verb::Promote(_)
+                | Verb::Rollback(_)
+                | Verb::Resume(_)
+                | Verb::Verify(_)
+                | Verb::Drill(_)
+        )
     }
 
     /// Whether restic's exit codes apply.
@@ -122,6 +139,7 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Keys(a) => keys::run(a, context).await,
         Verb::Hold(a) => hold::run(a, context).await,
         Verb::Retention(a) => retention::run(a, context).await,
+        Verb::Audit(a) => audit::run(a, context).await,
         Verb::Doctor(a) => doctor::run(a, context).await,
         Verb::Config(a) => config::run(&a, context),
         Verb::Export(a) => export::run(&a, context),

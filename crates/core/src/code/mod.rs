@@ -3,6 +3,7 @@
 //! `E` is an error or a broken rule, `W` a warning, `R` a finding of a drill or a restore check.
 //! `cargo xtask tidy` checks that every code used in the source stands in one of these tables.
 
+mod audit;
 mod config;
 mod contract;
 mod drill;
@@ -39,6 +40,7 @@ const TABLES: [&[Code]; 10] = [
     retention::CODES,
     drill::CODES,
     host::CODES,
+    audit::CODES,
     trust::CODES,
 ];
 

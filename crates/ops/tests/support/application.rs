@@ -190,6 +190,7 @@ password = {{ file = "{}" }}
     }
 
     /// All packs, largest first.
+    #[allow(dead_code, reason = "not every test binary damages them")]
     pub(crate) fn packs(&self) -> Vec<PathBuf> {
         let mut files = BTreeMap::new();
         collect(&self.path("repo/data"), &self.path("repo/data"), &mut files);
