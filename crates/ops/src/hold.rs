@@ -2,10 +2,13 @@
 //! into. Both are signed statements, so that nobody who can only write to a location can lift a hold.
 
 use crate::attest::{self, Reading};
+use crate::audit;
 use crate::point::{self, Point};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
 use recoup_core::attest::{Hold, Statement};
+use recoup_core::audit::words::{Hex, Name, Reason};
+use recoup_core::audit::{Details, Event};
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
@@ -86,6 +89,13 @@ pub async fn say(session: &Session, what: Say, point: &str, reason: &str) -> Res
         .effect("nothing was changed")
         .hint("`recoup keys add signing` makes a signing key")
     };
+    let details = Details {
+        point: Hex::of(&found.id),
+        verb: Some(Name::of(if what == Say::Hold { "hold-add" } else { "hold-release" })),
+        reason: Some(Reason::of(&reason)),
+        ..Details::default()
+    };
+    audit::record(session, Event::Approval, Some(Outcome::Pass), details).await?;
     let history = attest::look(session, &place, &repository, Reading::New).await?;
     attest::state(session, &place, &mut history.ok_or_else(unsigned)?, statement).await?;
     let mut report = HoldReport {
