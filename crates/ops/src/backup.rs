@@ -11,17 +11,21 @@
 
 mod report;
 mod sign;
+mod suspect;
 
 pub use report::{BackupReport, LocationReport, PathError, SourceReport};
 
 use self::report::{changing, failed_report, incomplete, report_of, unreached, unreadable};
+use self::suspect::{canaries, changes_of};
 use crate::attest::{self, History, Reading};
+use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Document, Listing, Mirror, Point, SourceRecord, Stage, TAG};
 use crate::provenance::Provenance;
 use crate::replicate::{self, Lag};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
+use recoup_core::audit;
 use recoup_core::entry::Entry;
 use recoup_core::event::{Event, Finding, Outcome};
 use recoup_core::name::{NodeName, TreePath, escape};
@@ -32,7 +36,7 @@ use recoup_repo::repository::Repository;
 use recoup_repo::snapshot::{is_overtaken, overtaken};
 use recoup_repo::write::{Earlier, Parent, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
-use recoup_sources::{CaptureContext, Facts, TreeCounts};
+use recoup_sources::{CaptureContext, Facts, Position, TreeCounts};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -62,6 +66,12 @@ struct Captured {
 /// # Errors
 /// If nothing could be attempted, or the location failed. A source that failed is part of the report.
 pub async fn backup(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    let trail = Trail::new(session, audit::Event::Backup);
+    let done = unrecorded(session, options).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let names = session.select(&options.addresses)?;
     if names.is_empty() {
         return Err(Error::new(Kind::Config, "back up: recoup.toml declares no source").code("E0602"));
@@ -154,7 +164,7 @@ impl<'a> BackupRun<'a> {
             failed: false,
             distrusted: false,
         };
-        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_history(f)).cloned();
+        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_trust(f)).cloned();
         run.heard(later.into_iter().chain(noticed).collect());
         Ok(run)
     }
@@ -234,19 +244,7 @@ impl<'a> BackupRun<'a> {
             self.finding(unreadable(address, errors, &self.errors));
         }
         let position = capture.position;
-        let said = match &proof.why {
-            Some(why) => why.clone(),
-            None => position.as_ref().map_or_else(
-                || {
-                    format!(
-                        "{} read to {} end",
-                        counted(files, "file"),
-                        if files == 1 { "its" } else { "their" }
-                    )
-                },
-                ToString::to_string,
-            ),
-        };
+        let said = proof.why.clone().unwrap_or_else(|| read_whole(position.as_ref(), files));
         let config = &self.session.config().sources[name];
         let record = SourceRecord {
             name: name.to_owned(),
@@ -265,7 +263,11 @@ impl<'a> BackupRun<'a> {
             complete: proof.complete,
             errors,
             facts: proof.facts,
+            changes: Some(changes_of(&stored)),
+            canaries: canaries(self.session, name),
+            suspect: Vec::new(),
         };
+        let record = self.suspected(record);
         let (bytes_added, bytes_stored) = (stored.bytes_added, stored.bytes_stored);
         Ok(Captured { record, root: capture.root, proof: said, bytes_added, bytes_stored })
     }
@@ -288,7 +290,6 @@ impl<'a> BackupRun<'a> {
         let (provenance, migrations) = self.provenance().await;
         let timer = self.start("store", self.session.app());
         let document = self.document(provenance, migrations)?;
-        let id = document.id();
         let encoded = document.encode().into_bytes();
         let path = TreePath::parse(point::DOCUMENT_PATH.as_bytes())?;
         let mut trees = Vec::new();
@@ -300,8 +301,7 @@ impl<'a> BackupRun<'a> {
             trees.push(self.writer.overlay(tree, extra, document.finished).await?);
         }
         self.writer.flush().await?;
-        let (snapshots, tree_ids) = Default::default();
-        let mut point = Point { id, document, snapshots, trees: tree_ids, attested: None };
+        let mut point = Point::new(document);
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;
@@ -488,6 +488,12 @@ impl Timer {
 enum SourceOrStore {
     Source(Error),
     Store(Error),
+}
+
+/// What is said of a source that was read completely.
+fn read_whole(position: Option<&Position>, files: u64) -> String {
+    let theirs = if files == 1 { "its" } else { "their" };
+    position.map_or_else(|| format!("{} read to {theirs} end", counted(files, "file")), ToString::to_string)
 }
 
 /// The files of a scratch folder and of the folders in it.

@@ -38,6 +38,8 @@ pub mod signing;
 
 pub mod attest;
 
+pub mod audit;
+
 pub mod replicate;
 
 pub mod backup;
@@ -47,6 +49,12 @@ pub mod restore;
 pub mod drill;
 
 pub mod points;
+
+pub mod hold;
+
+mod clock;
+
+pub mod retention;
 
 pub mod verify;
 

@@ -3,6 +3,7 @@
 //! `E` is an error or a broken rule, `W` a warning, `R` a finding of a drill or a restore check.
 //! `cargo xtask tidy` checks that every code used in the source stands in one of these tables.
 
+mod audit;
 mod config;
 mod contract;
 mod drill;
@@ -10,6 +11,7 @@ mod host;
 mod kit;
 mod repo;
 mod restore;
+mod retention;
 mod sources;
 mod trust;
 mod verbs;
@@ -29,15 +31,17 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 10] = [
+const TABLES: [&[Code]; 12] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
     verbs::CODES,
     sources::CODES,
     restore::CODES,
+    retention::CODES,
     drill::CODES,
     host::CODES,
+    audit::CODES,
     trust::CODES,
     kit::CODES,
 ];

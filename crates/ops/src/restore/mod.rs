@@ -16,9 +16,12 @@ pub(crate) use gather::{Goes, gather};
 pub use report::RestoreReport;
 
 use crate::attest::{self, Reading};
+use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Point};
 use crate::session::{Place, Session};
+use recoup_core::audit::words::{Hex, Name};
+use recoup_core::audit::{self, Details, Target};
 use recoup_core::event::{Event, Finding, Outcome, Severity};
 use recoup_core::journal::{Goal, State, StepEvent};
 use recoup_core::plan::{self, Action, Compat, Plan, Relation};
@@ -79,9 +82,24 @@ pub async fn plan(session: &Session, options: &RestoreOptions) -> Result<Restore
 /// # Errors
 /// If nothing was begun. A step that failed is part of the report; so is how to resume.
 pub async fn restore(session: &Session, options: &RestoreOptions) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Restore);
+    let done = unrecorded(session, options, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(
+    session: &Session,
+    options: &RestoreOptions,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let chosen =
         choose_point(session, &options.addresses, options.at.as_deref(), options.location.as_deref()).await?;
     let plan = decide(session, &chosen, options).await?;
+    match options.to {
+        // Data leaves the places that the application keeps it in.
+        Some(_) => trail.intent(&plan.restore, intended(&plan, Some(Target::Folder))).await?,
+        None => trail.begun(&plan.restore, intended(&plan, Some(Target::Aside))).await,
+    }
     let mut findings = chosen.findings.clone();
     findings.extend(compat_finding(session, &plan));
     let mut file = JournalFile::create(&session.journals(), plan)?;
@@ -98,6 +116,17 @@ pub async fn restore(session: &Session, options: &RestoreOptions) -> Result<Rest
 /// `Kind::Refused` if the confirmation does not fit (`E0611`), the restore is not proved (`E0612`,
 /// `E0613`), or somebody holds the live data open (`E0622`); nothing was changed then.
 pub async fn promote(session: &Session, restore: &str, options: &PromoteOptions) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Promote);
+    let done = switch(session, restore, options, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn switch(
+    session: &Session,
+    restore: &str,
+    options: &PromoteOptions,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let mut file = JournalFile::open(&session.journals(), restore)?;
     file.trip(options.trip);
     let journal = file.journal();
@@ -120,6 +149,8 @@ pub async fn promote(session: &Session, restore: &str, options: &PromoteOptions)
             .hint(format!("see `recoup show {restore}`; `--accept-damage` promotes it all the same")));
     }
     unless_held(session, file.journal().plan()).await?;
+    let intended = intended(file.journal().plan(), None);
+    trail.intent(restore, Details { accepted_damage: options.accept_damage, ..intended }).await?;
     announce(session, file.journal().plan());
     if let Some(gate) = file.journal().gate_step() {
         file.note(session.env().now(), gate, StepEvent::Started)?;
@@ -133,6 +164,17 @@ pub async fn promote(session: &Session, restore: &str, options: &PromoteOptions)
 /// # Errors
 /// `Kind::Refused` `E0612` if it was not promoted.
 pub async fn rollback(session: &Session, restore: &str, trip: Option<Trip>) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Rollback);
+    let done = switch_back(session, restore, trip, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn switch_back(
+    session: &Session,
+    restore: &str,
+    trip: Option<Trip>,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let mut file = JournalFile::open(&session.journals(), restore)?;
     file.trip(trip);
     let state = file.journal().state(false);
@@ -140,6 +182,7 @@ pub async fn rollback(session: &Session, restore: &str, trip: Option<Trip>) -> R
     if state != State::Promoted && state != State::Stuck && !halfway {
         return Err(wrong_state("roll back", restore, state, file.journal().next_actions(state)));
     }
+    trail.intent(restore, intended(file.journal().plan(), None)).await?;
     announce(session, file.journal().plan());
     let location = file.journal().plan().location.clone();
     follow(session, &mut file, RestoreActor::new(session, &location, None), Goal::RolledBack, Vec::new())
@@ -151,12 +194,24 @@ pub async fn rollback(session: &Session, restore: &str, trip: Option<Trip>) -> R
 /// # Errors
 /// `Kind::Refused` `E0612` if there is nothing to go on with.
 pub async fn resume(session: &Session, restore: &str, trip: Option<Trip>) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Resume);
+    let done = go_on(session, restore, trip, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn go_on(
+    session: &Session,
+    restore: &str,
+    trip: Option<Trip>,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let mut file = JournalFile::open(&session.journals(), restore)?;
     file.trip(trip);
     let state = file.journal().state(false);
     if !matches!(state, State::Planned | State::Interrupted | State::Stuck) {
         return Err(wrong_state("resume", restore, state, file.journal().next_actions(state)));
     }
+    trail.intent(restore, intended(file.journal().plan(), None)).await?;
     announce(session, file.journal().plan());
     let goal = file.journal().goal();
     let location = file.journal().plan().location.clone();
@@ -275,6 +330,18 @@ async fn unless_held(session: &Session, plan: &Plan) -> Result<()> {
         execute::Actor::act(&mut bound, step).await.map_err(|e| e.error)?;
     }
     Ok(())
+}
+
+/// What the audit log keeps of a plan before anybody follows it.
+fn intended(plan: &Plan, target: Option<Target>) -> Details {
+    Details {
+        sources: sources_of(plan).iter().map(|name| Name::of(name)).collect(),
+        locations: vec![Name::of(&plan.location)],
+        point: Hex::of(&plan.point),
+        plan: Hex::of(&plan.hash()),
+        target,
+        ..Details::default()
+    }
 }
 
 /// Whoever kills the process from here on finds the command that resumes in the last checkpoint.

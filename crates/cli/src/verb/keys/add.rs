@@ -1,9 +1,11 @@
 //! `recoup keys add`.
 
+use super::used;
 use crate::context::Context;
 use crate::render::Answer;
 use clap::{Args, Subcommand};
 use recoup_core::Result;
+use recoup_core::audit::KeyUse;
 use recoup_core::event::Outcome;
 use recoup_ops::keychain::{add_password, add_signing};
 use std::path::PathBuf;
@@ -36,6 +38,7 @@ enum What {
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Answer> {
     let session = context.session()?;
+    used(&session, KeyUse::Added).await?;
     match arguments.what {
         What::Signing => {
             let added = add_signing(&session)?;

@@ -1,9 +1,11 @@
 //! `recoup keys kit`.
 
+use super::used;
 use crate::context::Context;
 use crate::render::Answer;
 use clap::Args;
 use recoup_core::Result;
+use recoup_core::audit::KeyUse;
 use recoup_core::event::Outcome;
 use recoup_ops::keychain::{KitOptions, make};
 use recoup_ops::keys::Split;
@@ -36,6 +38,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Answer> {
     let session = context.session()?;
+    used(&session, KeyUse::KitMade).await?;
     let Arguments { write, with_secret, split, qr } = arguments;
     let is_written = write.is_some();
     let report = make(&session, &KitOptions { with_secret, split, qr, write }).await?;

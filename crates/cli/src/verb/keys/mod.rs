@@ -11,6 +11,9 @@ use crate::context::Context;
 use crate::render::Answer;
 use clap::{Args, Subcommand};
 use recoup_core::Result;
+use recoup_core::audit::{Details, Event, KeyUse};
+use recoup_ops::audit;
+use recoup_ops::session::Session;
 
 /// The key chain: what opens, what signs, and the recovery kit.
 #[derive(Args, Debug)]
@@ -58,4 +61,9 @@ pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         Verb::Sheet(a) => sheet::sheet(a, context).await,
         Verb::Confirm(a) => sheet::confirm(a, context).await,
     }
+}
+
+/// Nobody uses a key without a trace.
+async fn used(session: &Session, key: KeyUse) -> Result<()> {
+    audit::record(session, Event::KeyUse, None, Details { key: Some(key), ..Details::default() }).await
 }

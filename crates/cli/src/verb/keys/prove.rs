@@ -1,11 +1,13 @@
 //! `recoup keys prove`.
 
+use super::used;
 use crate::context::Context;
 use crate::render::Answer;
 use crate::render::style::Style;
 use crate::verb::word;
 use clap::Args;
 use recoup_core::Result;
+use recoup_core::audit::KeyUse;
 use recoup_core::event::{Finding, Severity};
 use recoup_core::name::escape;
 use recoup_core::units::{ByteSize, Span};
@@ -55,7 +57,7 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
         password_to: arguments.password_to,
     };
     let (report, block) = prove(&options, &context.env).await?;
-    let remembered = remembered(context, &block, &report);
+    let remembered = remembered(context, &block, &report).await;
     let mut text = text(&report, context.style);
     let mut findings = report.findings.clone();
     match &remembered {
@@ -77,9 +79,12 @@ pub(super) async fn run(arguments: Arguments, context: &Context) -> Result<Answe
 }
 
 /// Where there is no configuration there is nothing to remember it for.
-fn remembered(context: &Context, block: &Block, report: &ProveReport) -> Result<bool> {
+async fn remembered(context: &Context, block: &Block, report: &ProveReport) -> Result<bool> {
     match context.session() {
-        Ok(session) => remember(&session, block, report),
+        Ok(session) => {
+            used(&session, KeyUse::KitTried).await?;
+            remember(&session, block, report)
+        }
         Err(error) if error.stable_code() == Some("E0100") => Ok(false),
         Err(error) => Err(error),
     }

@@ -1,9 +1,11 @@
 //! `recoup keys rotate`.
 
+use super::used;
 use crate::context::Context;
 use crate::render::Answer;
 use clap::Args;
 use recoup_core::Result;
+use recoup_core::audit::KeyUse;
 use recoup_core::event::Outcome;
 use recoup_ops::keychain::rotate;
 
@@ -29,6 +31,7 @@ Make a new recovery kit now: the secret part of the old one opens nothing.
 
 pub(super) async fn run(_arguments: Arguments, context: &Context) -> Result<Answer> {
     let session = context.session()?;
+    used(&session, KeyUse::Rotated).await?;
     let report = rotate(&session).await?;
     let begun = if report.resumed { "finished the rotation that was begun" } else { "replaced the password" };
     let mut text = format!("{begun}: {}\n", report.file);

@@ -1,8 +1,10 @@
 //! `recoup keys sheet` and `recoup keys confirm`.
 
+use super::used;
 use crate::context::Context;
 use crate::render::Answer;
 use clap::Args;
+use recoup_core::audit::KeyUse;
 use recoup_core::event::Outcome;
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
@@ -46,6 +48,7 @@ pub(super) async fn sheet(arguments: SheetArguments, context: &Context) -> Resul
     let facts = keys::sheet_facts(loaded, &repositories, &context.env)?;
     let password = match (&loaded.config.keys, arguments.with_secret) {
         (Some(declared), true) => {
+            used(&session, KeyUse::PasswordShown).await?;
             Some(resolve(&declared.password, &loaded.root, &loaded.variables).await?.secret)
         }
         _ => None,
@@ -69,6 +72,7 @@ pub(super) async fn confirm(_arguments: ConfirmArguments, context: &Context) -> 
             .hint("run `recoup backup` first, then print the sheet again: it names the repository"),
         _ => e,
     })?;
+    used(&session, KeyUse::SheetConfirmed).await?;
     let said = keys::confirm(session.state(), repository.id(), &context.env)?;
     let text = format!("noted: the sheet is stored away, says {}\n", escape(said.by.as_bytes()));
     Ok(Answer::new("keys confirm", Outcome::Pass, text).with(said))
