@@ -74,7 +74,15 @@ pub fn run(args: Vec<OsString>) -> u8 {
     let kind = app.verb.kind();
     let is_engine = app.verb.is_engine();
     let ends_by_itself = app.verb.ends_by_itself();
-    let ending = runtime.block_on(race(verb::dispatch(app.verb, &context), timeout, ends_by_itself));
+    let records_itself = app.verb.records_itself();
+    let work = async {
+        let done = verb::dispatch(app.verb, &context).await;
+        if let (Err(error), false) = (&done, records_itself) {
+            context.refused(kind, error).await;
+        }
+        done
+    };
+    let ending = runtime.block_on(race(work, timeout, ends_by_itself));
     runtime.shutdown_background();
     match ending {
         Ending::Answer(answer) => write(&answer, format, context.style),

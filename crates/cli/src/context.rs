@@ -109,6 +109,7 @@ pub(crate) struct Context {
     /// Colour on standard output.
     pub(crate) style: Style,
     resume: Arc<Mutex<Option<String>>>,
+    opened: Mutex<Option<Session>>,
 }
 
 impl Context {
@@ -120,7 +121,7 @@ impl Context {
         let inner = sink(&globals, &quiet, Style::stderr(globals.color, no_color));
         let resume = Arc::default();
         let events = Arc::new(Remembering { inner, resume: Arc::clone(&resume) });
-        Context { globals, env: Env { events, ..quiet }, style, resume }
+        Context { globals, env: Env { events, ..quiet }, style, resume, opened: Mutex::default() }
     }
 
     /// How the configuration is found.
@@ -146,7 +147,16 @@ impl Context {
         for warning in &session.loaded().warnings {
             self.env.emit(Event::Finding(warning.finding()));
         }
+        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = Some(session.clone());
         Ok(session)
+    }
+
+    /// Writes into the audit log of the application, if a verb has opened one, that a guard said no.
+    pub(crate) async fn refused(&self, verb: &str, error: &Error) {
+        let session = self.opened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(session) = session {
+            recoup_ops::audit::refused(&session, verb, error).await;
+        }
     }
 
     /// The command that goes on with what this run has begun, if there is such a thing by now.

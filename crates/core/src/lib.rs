@@ -12,18 +12,25 @@
 //! * **drill**: a timed restore with checks. **finding**: a stable code, a severity, a fix.
 //! * **ladder**: A0 declared to A6 exercised; what is known of a copy, each rung with its age.
 
+pub mod canonical;
 pub mod code;
 pub mod error;
 pub mod event;
 pub mod name;
 pub mod entry;
 pub mod env;
-pub mod retention;
 pub mod secret;
 pub mod units;
+pub mod retention;
+
+pub mod crypto;
+pub mod attest;
+pub mod clock;
+pub mod audit;
 
 pub mod verdict;
 
+pub mod suspicion;
 pub mod class;
 pub mod schedule;
 

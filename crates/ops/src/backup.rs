@@ -6,20 +6,26 @@
 //! 3. settle: a source that is not proven complete keeps the point from being listed
 //! 4. provenance; the document of the point goes into the tree of every source
 //! 5. flush: packs and index durable; then the snapshots
-//! 6. read the snapshots and the document back
+//! 6. read the snapshots and the document back; sign for the point
 //! 7. bring the other locations up to date
 
 mod report;
+mod sign;
+mod suspect;
 
 pub use report::{BackupReport, LocationReport, PathError, SourceReport};
 
 use self::report::{changing, failed_report, incomplete, report_of, unreached, unreadable};
+use self::suspect::{canaries, changes_of};
+use crate::attest::{self, History, Reading};
+use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Document, Listing, Mirror, Point, SourceRecord, Stage, TAG};
 use crate::provenance::Provenance;
 use crate::replicate::{self, Lag};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
+use recoup_core::audit;
 use recoup_core::entry::Entry;
 use recoup_core::event::{Event, Finding, Outcome};
 use recoup_core::name::{NodeName, TreePath, escape};
@@ -30,7 +36,7 @@ use recoup_repo::repository::Repository;
 use recoup_repo::snapshot::{is_overtaken, overtaken};
 use recoup_repo::write::{Earlier, Parent, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
-use recoup_sources::{CaptureContext, Facts, TreeCounts};
+use recoup_sources::{CaptureContext, Facts, Position, TreeCounts};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +66,12 @@ struct Captured {
 /// # Errors
 /// If nothing could be attempted, or the location failed. A source that failed is part of the report.
 pub async fn backup(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
+    let trail = Trail::new(session, audit::Event::Backup);
+    let done = unrecorded(session, options).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(session: &Session, options: &BackupOptions) -> Result<BackupReport> {
     let names = session.select(&options.addresses)?;
     if names.is_empty() {
         return Err(Error::new(Kind::Config, "back up: recoup.toml declares no source").code("E0602"));
@@ -69,7 +81,7 @@ pub async fn backup(session: &Session, options: &BackupOptions) -> Result<Backup
     clean_scratch(session);
     let scratch = session.scratch("backup")?;
     let (repo, initialized) = session.repository_or_init(&places[0]).await?;
-    let mut run = BackupRun::new(session, &repo, scratch.path(), initialized).await?;
+    let mut run = BackupRun::new(session, &places[0], &repo, scratch.path(), initialized).await?;
     for name in &names {
         run.capture(name).await?;
     }
@@ -91,6 +103,7 @@ pub async fn backup(session: &Session, options: &BackupOptions) -> Result<Backup
 
 struct BackupRun<'a> {
     session: &'a Session,
+    place: &'a Place,
     repo: &'a Repository,
     scratch: &'a Path,
     writer: Writer,
@@ -98,6 +111,7 @@ struct BackupRun<'a> {
     initialized: bool,
     began: Duration,
     previous: Listing,
+    history: Option<History>,
     captured: Vec<Captured>,
     reports: Vec<SourceReport>,
     stages: Vec<Stage>,
@@ -106,6 +120,8 @@ struct BackupRun<'a> {
     locations: Vec<LocationReport>,
     migrations: Option<Heads>,
     failed: bool,
+    /// Whether something is wrong with the signed history, or this point could not be signed.
+    distrusted: bool,
 }
 
 /// A point that is durable and was read back.
@@ -116,18 +132,20 @@ struct Written {
 impl<'a> BackupRun<'a> {
     async fn new(
         session: &'a Session,
+        place: &'a Place,
         repo: &'a Repository,
         scratch: &'a Path,
         initialized: bool,
     ) -> Result<Self> {
         let mut catalog = session.catalog()?;
-        let previous = point::list(repo, session.app(), &mut catalog).await?;
+        let (previous, history) = attest::list(session, place, repo, &mut catalog, Reading::New).await?;
         let writer = Writer::begin(repo, WriteOptions::default()).await?;
         let now = session.env().now();
         let later = previous.points.last().filter(|point| is_overtaken(now, point.document.time));
-        let findings = later.map(|point| overtaken(&point.name(), point.document.time)).into_iter().collect();
-        Ok(BackupRun {
+        let later = later.map(|point| overtaken(&point.name(), point.document.time));
+        let mut run = BackupRun {
             session,
+            place,
             repo,
             scratch,
             writer,
@@ -135,15 +153,20 @@ impl<'a> BackupRun<'a> {
             initialized,
             began: session.env().clock.monotonic(),
             previous,
+            history,
             captured: Vec::new(),
             reports: Vec::new(),
             stages: Vec::new(),
             errors: Vec::new(),
-            findings,
+            findings: Vec::new(),
             locations: Vec::new(),
             migrations: None,
             failed: false,
-        })
+            distrusted: false,
+        };
+        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_trust(f)).cloned();
+        run.heard(later.into_iter().chain(noticed).collect());
+        Ok(run)
     }
 
     /// Captures one source. Trouble with the source is noted; trouble with the location is an error.
@@ -221,19 +244,7 @@ impl<'a> BackupRun<'a> {
             self.finding(unreadable(address, errors, &self.errors));
         }
         let position = capture.position;
-        let said = match &proof.why {
-            Some(why) => why.clone(),
-            None => position.as_ref().map_or_else(
-                || {
-                    format!(
-                        "{} read to {} end",
-                        counted(files, "file"),
-                        if files == 1 { "its" } else { "their" }
-                    )
-                },
-                ToString::to_string,
-            ),
-        };
+        let said = proof.why.clone().unwrap_or_else(|| read_whole(position.as_ref(), files));
         let config = &self.session.config().sources[name];
         let record = SourceRecord {
             name: name.to_owned(),
@@ -252,7 +263,11 @@ impl<'a> BackupRun<'a> {
             complete: proof.complete,
             errors,
             facts: proof.facts,
+            changes: Some(changes_of(&stored)),
+            canaries: canaries(self.session, name),
+            suspect: Vec::new(),
         };
+        let record = self.suspected(record);
         let (bytes_added, bytes_stored) = (stored.bytes_added, stored.bytes_stored);
         Ok(Captured { record, root: capture.root, proof: said, bytes_added, bytes_stored })
     }
@@ -275,7 +290,6 @@ impl<'a> BackupRun<'a> {
         let (provenance, migrations) = self.provenance().await;
         let timer = self.start("store", self.session.app());
         let document = self.document(provenance, migrations)?;
-        let id = document.id();
         let encoded = document.encode().into_bytes();
         let path = TreePath::parse(point::DOCUMENT_PATH.as_bytes())?;
         let mut trees = Vec::new();
@@ -287,16 +301,19 @@ impl<'a> BackupRun<'a> {
             trees.push(self.writer.overlay(tree, extra, document.finished).await?);
         }
         self.writer.flush().await?;
-        let mut point = Point { id, document, snapshots: Default::default() };
+        let mut point = Point::new(document);
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;
             self.reports[index].snapshot = Some(id.to_string());
-            point.snapshots.insert(point.document.sources[index].name.clone(), id);
+            let name = &point.document.sources[index].name;
+            point.snapshots.insert(name.clone(), id);
+            point.trees.insert(name.clone(), *tree);
         }
         let seconds = timer.seconds(self.session);
         self.end(timer, seconds, Outcome::Pass, format!("{} snapshots", trees.len()));
         self.read_back(&point, &trees).await?;
+        self.sign(&point).await;
         Ok(Written { point })
     }
 
@@ -380,10 +397,13 @@ impl<'a> BackupRun<'a> {
         });
         for place in &places[1..] {
             let timer = self.start("copy", &format!("location {}", place.name));
+            self.before_copy(place).await;
             let done = replicate::replicate(self.session, self.repo, place).await;
             let seconds = timer.seconds(self.session);
             let (durable, behind) = match done {
                 Ok(Lag { objects }) => {
+                    // What cannot be remembered is looked at again.
+                    drop(attest::remember(self.session, place, self.repo.id()).await);
                     self.end(timer, seconds, Outcome::Pass, format!("{objects} objects copied"));
                     (written.is_some(), 0)
                 }
@@ -405,7 +425,7 @@ impl<'a> BackupRun<'a> {
 
     async fn report(self, written: Option<Written>) -> Result<BackupReport> {
         self.writer.finish().await?;
-        let partial = !self.errors.is_empty() || self.locations.iter().any(|l| !l.durable);
+        let partial = self.distrusted || !self.errors.is_empty() || self.locations.iter().any(|l| !l.durable);
         let outcome = match (&written, partial) {
             (None, _) => Outcome::Fail,
             (Some(_), true) => Outcome::Partial,
@@ -468,6 +488,12 @@ impl Timer {
 enum SourceOrStore {
     Source(Error),
     Store(Error),
+}
+
+/// What is said of a source that was read completely.
+fn read_whole(position: Option<&Position>, files: u64) -> String {
+    let theirs = if files == 1 { "its" } else { "their" };
+    position.map_or_else(|| format!("{} read to {theirs} end", counted(files, "file")), ToString::to_string)
 }
 
 /// The files of a scratch folder and of the folders in it.

@@ -9,6 +9,7 @@ use rand::{Rng, TryRng};
 use recoup_core::env::{Clock, Entropy, Env, Host};
 use recoup_core::event::Sink;
 use recoup_core::{Error, Kind, Result};
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -126,6 +127,13 @@ pub fn config_dir(variables: &Variables) -> Result<PathBuf> {
         })
 }
 
+/// Time since this machine started, by which records of several processes can be put in order whatever was done
+/// to the wall clock. It stands still while the machine sleeps.
+pub fn since_start_of_machine() -> Duration {
+    // It has been running since the machine started: it is not negative.
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
 #[derive(Debug)]
 struct RealClock(Instant);
 
@@ -135,6 +143,12 @@ impl Clock for RealClock {
     }
     fn monotonic(&self) -> Duration {
         self.0.elapsed()
+    }
+    fn since_boot(&self) -> Option<(String, Duration)> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let passed = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(passed.tv_sec).ok()?;
+        Some((boot.trim().to_owned(), Duration::new(seconds, u32::try_from(passed.tv_nsec).ok()?)))
     }
 }
 

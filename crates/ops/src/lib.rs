@@ -34,6 +34,12 @@ pub mod check;
 
 pub mod session;
 
+pub mod signing;
+
+pub mod attest;
+
+pub mod audit;
+
 pub mod replicate;
 
 pub mod backup;
@@ -44,6 +50,14 @@ pub mod drill;
 
 pub mod points;
 
+pub mod hold;
+
+mod clock;
+
+pub mod retention;
+
 pub mod verify;
+
+pub mod keychain;
 
 pub mod status;

@@ -8,10 +8,13 @@
 
 use crate::provenance::Provenance;
 use jiff::Timestamp;
+use recoup_core::attest::{Hold, Judgement, Stated};
+use recoup_core::canonical::canonical_json;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::moment::Moment;
 use recoup_core::name::{TreePath, escape};
-use recoup_core::plan::{Heads, canonical_json};
+use recoup_core::plan::Heads;
+use recoup_core::suspicion::Changes;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
 use recoup_repo::{Id, Snapshot};
@@ -82,6 +85,15 @@ pub struct SourceRecord {
     pub errors: u64,
     /// What the driver recorded, to be compared after a restore.
     pub facts: Facts,
+    /// What the capture did to what was stored before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changes: Option<Changes>,
+    /// SHA-256 of the canary files, by path; none for one that was not there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub canaries: BTreeMap<String, Option<String>>,
+    /// Why the capture was suspicious, if it was.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub suspect: Vec<String>,
 }
 
 /// A stage with its time and end.
@@ -169,12 +181,48 @@ pub struct Point {
     pub document: Document,
     /// Full snapshot ids by source.
     pub snapshots: BTreeMap<String, Id>,
+    /// Full ids of the trees of those snapshots, by source.
+    pub trees: BTreeMap<String, Id>,
+    /// Whether a signer answers for it; none where nobody signs.
+    pub attested: Option<bool>,
+    /// Its place among the others: when it was stated, never before what the same signer stated earlier, and the
+    /// number. Without a statement its own time.
+    pub order: (Timestamp, u64),
+    /// Why it must not be deleted, if somebody said so.
+    pub held: Vec<Hold>,
+    /// Whether somebody looked into it and released it.
+    pub is_released: bool,
 }
 
 impl Point {
+    /// A point of which nothing is known but what it says itself.
+    pub fn new(document: Document) -> Self {
+        Point {
+            id: document.id(),
+            order: (document.time, 0),
+            document,
+            snapshots: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            attested: None,
+            held: Vec::new(),
+            is_released: false,
+        }
+    }
+
     /// As in `shop@2026-11-22T08:31:07Z`.
     pub fn name(&self) -> String {
         name(&self.document.application, self.document.time)
+    }
+
+    /// Why it is suspicious, if it is and nobody has looked into it.
+    pub fn suspicions(&self) -> Vec<String> {
+        let sources = self.document.sources.iter().filter(|_| !self.is_released);
+        sources.flat_map(|s| s.suspect.iter().map(move |why| format!("{}: {why}", s.address))).collect()
+    }
+
+    /// The trees by source, as attestations name them.
+    pub fn trees_by_name(&self) -> BTreeMap<String, String> {
+        self.trees.iter().map(|(source, tree)| (source.clone(), tree.to_string())).collect()
     }
 }
 
@@ -189,6 +237,8 @@ pub fn name(application: &str, time: Timestamp) -> String {
 pub struct Listing {
     /// Restorable points, oldest first.
     pub points: Vec<Point>,
+    /// Points that nobody answers for, oldest first: shown, never counted, never deleted.
+    pub unattested: Vec<Point>,
     /// What runs left that did not come to their end.
     pub partials: Vec<(Id, Snapshot)>,
     /// What did not count, and why.
@@ -215,10 +265,17 @@ impl DocumentCache for NoCache {
 }
 
 /// Lists the points of `application`. Damaged snapshots and documents are reported and never hide others.
+/// Of several snapshots that say they are one source of one point, the one counts whose tree is attested
+/// (fault row 156), else the newest: a rewritten copy replaces what it was made from.
 ///
 /// # Errors
 /// Only if the snapshots as a whole cannot be listed.
-pub async fn list(repo: &Repository, application: &str, cache: &mut dyn DocumentCache) -> Result<Listing> {
+pub async fn list(
+    repo: &Repository,
+    application: &str,
+    judgement: Option<&Judgement>,
+    cache: &mut dyn DocumentCache,
+) -> Result<Listing> {
     let found = repo.snapshots().await?;
     let mut listing = Listing::default();
     for problem in found.problems {
@@ -238,17 +295,15 @@ pub async fn list(repo: &Repository, application: &str, cache: &mut dyn Document
         }
         match belongs(repo, application, id, &snapshot, cache).await {
             Ok(Some((point, source))) => {
-                let group = groups.entry(point).or_default();
-                // Sorted by time: a rewritten copy replaces what it was made from.
-                group.snapshots.insert(source, id);
-                group.tree = Some(snapshot.tree);
+                groups.entry(point).or_default().entry(source).or_default().push((id, snapshot.tree));
             }
             Ok(None) => {}
             Err(error) => listing.findings.push(loose(application, &id.to_string(), &error.to_string())),
         }
     }
     for (point, group) in groups {
-        match whole(repo, &point, group, cache).await {
+        let stated = judgement.and_then(|j| j.points.get(&point));
+        match whole(repo, &point, &group, stated, cache).await {
             Ok(point) => listing.points.push(point),
             Err(error) => listing.findings.push(loose(application, &point, &error.to_string())),
         }
@@ -257,11 +312,8 @@ pub async fn list(repo: &Repository, application: &str, cache: &mut dyn Document
     Ok(listing)
 }
 
-#[derive(Default)]
-struct Group {
-    snapshots: BTreeMap<String, Id>,
-    tree: Option<Id>,
-}
+/// The snapshots that say they belong to one point, by source, oldest first.
+type Group = BTreeMap<String, Vec<(Id, Id)>>;
 
 /// The point and the source that a snapshot belongs to; `None` if it is another's.
 async fn belongs(
@@ -287,24 +339,43 @@ async fn belongs(
     Ok(Some((point, source.to_owned())))
 }
 
-async fn whole(repo: &Repository, id: &str, group: Group, cache: &mut dyn DocumentCache) -> Result<Point> {
+async fn whole(
+    repo: &Repository,
+    id: &str,
+    group: &Group,
+    stated: Option<&Stated>,
+    cache: &mut dyn DocumentCache,
+) -> Result<Point> {
     let missing = |name: &str| {
         Error::new(Kind::NotFound, format!("the snapshot of {} is not there", escape(name.as_bytes())))
             .code("E0601")
     };
-    let document = match (cache.get(id), group.tree) {
+    let mut snapshots = BTreeMap::new();
+    let mut trees = BTreeMap::new();
+    for (source, found) in group {
+        let attested = stated.and_then(|s| s.trees.get(source));
+        let genuine = found.iter().rev().find(|(_, tree)| attested == Some(&tree.to_string()));
+        if let Some((snapshot, tree)) = genuine.or(found.last()) {
+            snapshots.insert(source.clone(), *snapshot);
+            trees.insert(source.clone(), *tree);
+        }
+    }
+    let document = match (cache.get(id), trees.values().next()) {
         (Some(document), _) => document,
-        (None, Some(tree)) => read_document(repo, tree).await?,
+        (None, Some(tree)) => read_document(repo, *tree).await?,
         (None, None) => return Err(missing("any source")),
     };
     if document.id() != id {
         return Err(Error::new(Kind::Corrupt, "its document is not the one it was made with").code("E0601"));
     }
-    if let Some(lost) = document.sources.iter().find(|s| !group.snapshots.contains_key(&s.name)) {
+    if let Some(lost) = document.sources.iter().find(|s| !snapshots.contains_key(&s.name)) {
         return Err(missing(&lost.name));
     }
+    // Snapshots that say they belong to it and are no source of it are somebody else's.
+    snapshots.retain(|name, _| document.source(name).is_some());
+    trees.retain(|name, _| document.source(name).is_some());
     cache.put(id, &document);
-    Ok(Point { id: id.to_owned(), document, snapshots: group.snapshots })
+    Ok(Point { snapshots, trees, ..Point::new(document) })
 }
 
 /// Reads the document out of the tree of a snapshot.
@@ -354,11 +425,23 @@ pub fn find<'p>(points: &'p [Point], moment: &Moment) -> Result<&'p Point> {
         Moment::Before(name) => {
             let of =
                 if name == "latest" { find(points, &Moment::Latest)? } else { named(points, name, &none)? };
-            let found = points.iter().rev().find(|p| p.document.time < of.document.time);
+            // Points stand in the order in which they were made, whatever the clock said.
+            let found = points.iter().take_while(|p| p.id != of.id).last();
             found.ok_or_else(|| none(format!("none is older than {}", of.name())))
         }
         Moment::Point(name) => named(points, name, &none),
     }
+}
+
+/// As [`find`]; a point that nobody answers for is found only by its own name.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_with<'p>(points: &'p [Point], unattested: &'p [Point], moment: &Moment) -> Result<&'p Point> {
+    find(points, moment).or_else(|error| match moment {
+        Moment::Point(_) => find(unattested, moment).map_err(|_| error),
+        _ => Err(error),
+    })
 }
 
 fn named<'p>(points: &'p [Point], name: &str, none: &dyn Fn(String) -> Error) -> Result<&'p Point> {
@@ -399,7 +482,7 @@ mod tests {
             migrations: None,
             stages: Vec::new(),
         };
-        Point { id: document.id(), document, snapshots: BTreeMap::new() }
+        Point::new(document)
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! `recoup points` and `recoup show`: what can be restored, from where, and how well that is known.
 
+use crate::attest::{self, Reading};
 use crate::catalog::{Catalog, Run, RunKind};
 use crate::point::{self, Document, Point};
 use crate::restore::{self, RestoreReport};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
+use recoup_core::attest::Hold;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::ladder::Rung;
 use recoup_core::name::escape;
@@ -50,6 +52,12 @@ pub struct PointLine {
     pub locations: Vec<String>,
     /// The highest rung that was proven with this very point.
     pub ladder: Rung,
+    /// Whether a signer answers for it; none if the application signs nothing.
+    pub attested: Option<bool>,
+    /// Why it must not be deleted.
+    pub held: Vec<Hold>,
+    /// Why its capture is suspicious, as long as nobody has looked into it.
+    pub suspicions: Vec<String>,
 }
 
 /// One source of a point.
@@ -95,6 +103,8 @@ pub struct Gap {
 pub(crate) struct AtLocation {
     pub(crate) place: Place,
     pub(crate) points: Vec<Point>,
+    /// Points that nobody answers for.
+    pub(crate) unattested: Vec<Point>,
     /// Id of the repository.
     pub(crate) repository: Option<String>,
     /// Why nothing is known.
@@ -113,11 +123,13 @@ pub(crate) async fn survey(
     let mut all = Vec::new();
     let mut findings = Vec::new();
     for place in session.places(named)? {
-        let mut at = AtLocation { place, points: Vec::new(), repository: None, error: None };
+        let mut at =
+            AtLocation { place, points: Vec::new(), unattested: Vec::new(), repository: None, error: None };
         match listed(session, &at.place, &mut catalog).await {
             Ok((id, listing)) => {
                 findings.extend(listing.findings);
                 at.points = listing.points;
+                at.unattested = listing.unattested;
                 at.repository = Some(id);
             }
             // No repository yet is an answer: there are no points.
@@ -134,7 +146,7 @@ pub(crate) async fn survey(
 
 async fn listed(session: &Session, place: &Place, catalog: &mut Catalog) -> Result<(String, point::Listing)> {
     let repo = session.repository(place).await?;
-    let listing = point::list(&repo, session.app(), catalog).await?;
+    let (listing, _) = attest::list(session, place, &repo, catalog, Reading::New).await?;
     Ok((repo.id().to_owned(), listing))
 }
 
@@ -148,10 +160,12 @@ pub async fn points(session: &Session, location: Option<&str>) -> Result<PointsR
     let mut lines: BTreeMap<(Timestamp, String), PointLine> = BTreeMap::new();
     let mut windows = Vec::new();
     for at in &all {
-        for point in &at.points {
+        for point in at.points.iter().chain(&at.unattested) {
             let line = lines
                 .entry((point.document.time, point.id.clone()))
                 .or_insert_with(|| line(point, proofs.get(&point.id).copied()));
+            // One location that answers for it is enough to tell it from a forged one.
+            line.attested = line.attested.max(point.attested);
             line.locations.push(at.place.name.clone());
         }
         for name in session.config().sources.keys() {
@@ -184,6 +198,9 @@ fn line(point: &Point, proven: Option<Rung>) -> PointLine {
         sources: point.document.sources.iter().map(source).collect(),
         locations: Vec::new(),
         ladder: proven.unwrap_or(Rung::Stored).max(Rung::Stored),
+        attested: point.attested,
+        held: point.held.clone(),
+        suspicions: point.suspicions(),
     }
 }
 
@@ -280,10 +297,10 @@ pub async fn show(session: &Session, what: &str, location: Option<&str>) -> Resu
     let proofs = proofs(&session.catalog()?)?;
     let mut missing = None;
     for at in &all {
-        match point::find(&at.points, &moment) {
+        match point::find_with(&at.points, &at.unattested, &moment) {
             Ok(found) => {
                 let mut line = line(found, proofs.get(&found.id).copied());
-                let holds = |a: &&AtLocation| a.points.iter().any(|p| p.id == found.id);
+                let holds = |a: &&AtLocation| a.points.iter().chain(&a.unattested).any(|p| p.id == found.id);
                 line.locations = all.iter().filter(holds).map(|a| a.place.name.clone()).collect();
                 return Ok(Shown::Point { line: Box::new(line), document: Box::new(found.document.clone()) });
             }

@@ -131,6 +131,14 @@ pub async fn gather(loaded: &Loaded, fingerprints: Option<&FingerprintKey>, may_
     }
 }
 
+/// Fingerprints of the declared keys whose values are in the environment or in .env; nothing is run.
+pub(crate) async fn fingerprints(
+    loaded: &Loaded,
+    key: &FingerprintKey,
+) -> Result<BTreeMap<String, Known<String>>> {
+    Ok(keys(loaded, &loaded.project()?, None, key, false).await)
+}
+
 fn nothing(error: &Error, config: String, tools: BTreeMap<String, String>) -> Provenance {
     let reason = escape(error.to_string().as_bytes());
     Provenance {

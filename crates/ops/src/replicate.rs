@@ -1,11 +1,12 @@
 //! Brings another location up to date: objects that the first has and the other lacks are copied byte by
 //! byte, in the order in which a repository may be read at any moment: keys and config, packs, index,
-//! snapshots. The two are one repository with one key. Nothing is ever deleted here.
+//! snapshots, and last the attestations, which speak of snapshots. The two are one repository with one key. Nothing is ever deleted here.
 
 use crate::session::{Place, Session};
 use bytes::Bytes;
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
+use recoup_repo::attest;
 use recoup_repo::layout::prefix;
 use recoup_repo::locks::LockMode;
 use recoup_repo::repository::Repository;
@@ -35,7 +36,7 @@ pub async fn replicate(session: &Session, repo: &Repository, place: &Place) -> R
     let to = session.store(place);
     let guard = repo.lock(LockMode::Shared).await.map_err(early)?;
     let done = match partial(repo).await {
-        Ok(leave) => copy_all(&**repo.store(), &*to, &leave).await,
+        Ok(leave) => copied(&**repo.store(), &*to, &leave).await,
         Err(error) => Err((error, 0)),
     };
     guard.release().await.map_err(early)?;
@@ -46,6 +47,12 @@ pub async fn replicate(session: &Session, repo: &Repository, place: &Place) -> R
 async fn partial(repo: &Repository) -> Result<BTreeSet<String>> {
     let all = repo.snapshots().await?.snapshots;
     Ok(all.iter().filter(|(_, snapshot)| snapshot.is_partial()).map(|(id, _)| id.to_string()).collect())
+}
+
+async fn copied(from: &dyn Store, to: &dyn Store, leave: &BTreeSet<String>) -> Result<Lag, (Error, u64)> {
+    let lag = copy_all(from, to, leave).await?;
+    attest::copy(from, to).await.map_err(|e| (e, 0))?;
+    Ok(lag)
 }
 
 async fn copy_all(from: &dyn Store, to: &dyn Store, leave: &BTreeSet<String>) -> Result<Lag, (Error, u64)> {

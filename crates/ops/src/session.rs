@@ -26,6 +26,7 @@ use recoup_store::Store;
 use recoup_store::local::{Local, durable};
 use recoup_store::wrap::retry::{Policy, Retry};
 use rustix::fs::{FlockOperation, flock};
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,11 +36,24 @@ use std::sync::Arc;
 const GENERATED_BYTES_MIN: usize = 43;
 
 /// A loaded application.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     loaded: Arc<Loaded>,
     env: Env,
     state: PathBuf,
+    wrap: Option<Wrap>,
+}
+
+/// Puts something in front of the store of a location.
+pub type Wrap = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("app", &self.app())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A location with its name.
@@ -68,7 +82,13 @@ impl Session {
     /// `Kind::Config` if there is no place for state.
     pub fn of(loaded: Loaded, env: &Env) -> Result<Self> {
         let state = state_dir(&loaded.variables, &loaded.config.app)?;
-        Ok(Session { loaded: Arc::new(loaded), env: env.clone(), state })
+        Ok(Session { loaded: Arc::new(loaded), env: env.clone(), state, wrap: None })
+    }
+
+    /// The same with `wrap` in front of every location, as a test wants it that lets them fail.
+    #[must_use]
+    pub fn with_stores(self, wrap: Wrap) -> Self {
+        Session { wrap: Some(wrap), ..self }
     }
 
     /// The configuration with its origins.
@@ -167,6 +187,7 @@ impl Session {
     pub fn store(&self, place: &Place) -> Arc<dyn Store> {
         let LocationKind::Local = place.section.kind;
         let local: Arc<dyn Store> = Arc::new(Local::new(&place.path));
+        let local = self.wrap.as_ref().map_or(local.clone(), |wrap| wrap(local));
         Arc::new(Retry::new(local, Policy::default(), self.env.events.clone()))
     }
 
@@ -176,6 +197,11 @@ impl Session {
     /// `Kind::NotFound` `E0410` if there is none yet; `Kind::Refused` `E0643` if it is not the one that belongs
     /// here; as `Repository::open`.
     pub async fn repository(&self, place: &Place) -> Result<Repository> {
+        self.repository_with(place, &self.password().await?).await
+    }
+
+    /// As [`Session::repository`], with another password than the declared one.
+    pub(crate) async fn repository_with(&self, place: &Place, password: &Secret) -> Result<Repository> {
         if !place.path.is_dir() {
             return Err(Error::new(
                 Kind::NotFound,
@@ -186,7 +212,7 @@ impl Session {
             .code("E0410")
             .hint("mount the disk if it should be there; the first backup makes it otherwise"));
         }
-        let repo = Repository::open(self.store(place), &self.password().await?, Limits::default(), &self.env)
+        let repo = Repository::open(self.store(place), password, Limits::default(), &self.env)
             .await
             .map_err(|e| e.with("location", &place.name))?;
         self.belongs(place, repo.id())?;
@@ -256,7 +282,8 @@ impl Session {
         ))
     }
 
-    async fn password(&self) -> Result<Secret> {
+    /// The repository password, from where it is kept.
+    pub(crate) async fn password(&self) -> Result<Secret> {
         let keys = self.config().keys.as_ref().ok_or_else(|| {
             Error::new(Kind::Config, "find the repository password: recoup.toml has no [keys]")
                 .code("E0640")

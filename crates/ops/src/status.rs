@@ -1,7 +1,10 @@
 //! `recoup status`: is the promise kept, and how do we know? Everything is measured now; what cannot be
 //! found out is said, and never shown as kept.
 
+use crate::attest;
 use crate::catalog::{Catalog, Run, RunKind};
+use crate::keychain;
+use crate::keys::record::Complaint;
 use crate::points::{AtLocation, rung_of, survey};
 use crate::restore::{self, JournalFile};
 use crate::session::Session;
@@ -170,8 +173,14 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
         sources.push(source);
     }
     let restores = waiting(session, &mut findings);
-    sheet(session, &locations, &mut findings);
-    let contract = contract(&sources);
+    kit(session, &locations, &mut findings).await?;
+    findings.extend(suspicious(&locations));
+    let is_distrusted = |f: &Finding| attest::is_about_trust(f) && f.severity == Severity::High;
+    let contract = match findings.iter().any(is_distrusted) {
+        // What a location shows can only be counted on if its history is what it was.
+        true => Contract::NotMet,
+        false => contract(&sources),
+    };
     Ok(StatusReport {
         application: session.app().to_owned(),
         time: known.now,
@@ -192,6 +201,25 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
         },
         findings,
     })
+}
+
+/// The newest point that is suspicious and that nobody has looked into.
+fn suspicious(locations: &[AtLocation]) -> Option<Finding> {
+    let points = locations.iter().flat_map(|at| &at.points);
+    let point = points.filter(|p| !p.suspicions().is_empty()).max_by_key(|p| p.document.time)?;
+    let (name, id) = (point.name(), &point.id[..8]);
+    Some(Finding::new(
+        "R0120",
+        Severity::High,
+        &point.document.application,
+        format!(
+            "{name} ({id}) is suspicious: {}; no point before it is deleted",
+            point.suspicions().join("; ")
+        ),
+        format!(
+            "look at the data; then `recoup hold release {id} --reason ...`, or restore the point before it"
+        ),
+    ))
 }
 
 struct Known<'a> {
@@ -403,17 +431,62 @@ fn waiting(session: &Session, findings: &mut Vec<Finding>) -> Vec<Waiting> {
     waiting
 }
 
-fn sheet(session: &Session, locations: &[AtLocation], findings: &mut Vec<Finding>) {
-    let mut ids = locations.iter().filter_map(|at| at.repository.as_deref());
-    if !ids.any(|id| crate::keys::confirmed(session.state(), id).is_some()) {
-        findings.push(Finding::new(
-            "R0114",
-            Severity::Warning,
-            session.app(),
-            "nobody has confirmed that the recovery sheet is stored away",
-            "print it and store it where this machine is not, then `recoup keys confirm`",
-        ));
+/// What opens everything if this machine is lost: a kit that fits and was proven, or at least the word that the
+/// sheet is stored away. Neither is part of the contract.
+async fn kit(session: &Session, locations: &[AtLocation], findings: &mut Vec<Finding>) -> Result<()> {
+    let mut current = keychain::current(session).await?;
+    for at in locations {
+        if let (Some(known), Some(id)) = (current.locations.get_mut(&at.place.name), &at.repository) {
+            known.repository = Some(id.clone());
+        }
     }
+    let declared = session.config().keys.as_ref().is_some_and(|keys| keys.kit.is_some());
+    let mut ids = locations.iter().filter_map(|at| at.repository.as_deref());
+    let confirmed = ids.any(|id| crate::keys::confirmed(session.state(), id).is_some());
+    let complaints = keychain::complaints(session, &current);
+    let has_kit = !complaints.contains(&Complaint::NoKit);
+    let mut warn = |code, message: String, fix| {
+        findings.push(Finding::new(code, Severity::Warning, session.app(), message, fix));
+    };
+    let prove = "`recoup keys prove --kit kit.txt --secret secret.txt`";
+    let renew = "make a new one with `recoup keys kit --write FOLDER`";
+    let mut never = Vec::new();
+    for complaint in complaints {
+        match complaint {
+            Complaint::NoKit if !confirmed => warn(
+                "R0114",
+                "no recovery kit was made, and nobody has confirmed that the recovery sheet is stored away"
+                    .into(),
+                "`recoup keys kit --write FOLDER`, print it and store it where this machine is not",
+            ),
+            Complaint::NoKit if declared => warn("R0140", "no recovery kit was made".into(), renew),
+            Complaint::NoKit => {}
+            Complaint::NeverProven(location) => never.push(location),
+            Complaint::Failed(location) => {
+                warn("R0141", format!("the last proof of the recovery kit failed at {location}"), renew);
+            }
+            Complaint::Old { location, age, allowed } => warn(
+                "R0141",
+                format!("the recovery kit was proven at {location} {age} ago; at most {allowed} are allowed"),
+                prove,
+            ),
+            Complaint::Changed(what) => {
+                warn("R0142", format!("changed since the recovery kit was made: {}", what.join(", ")), renew);
+            }
+            Complaint::Uncovered(key) if has_kit || declared => {
+                warn(
+                    "R0142",
+                    format!("{key} is needed to read the data, and no recovery kit covers it"),
+                    renew,
+                );
+            }
+            Complaint::Uncovered(_) => {}
+        }
+    }
+    if !never.is_empty() {
+        warn("R0140", format!("the recovery kit was never proven at {}", never.join(", ")), prove);
+    }
+    Ok(())
 }
 
 fn old_proofs(address: &str, ladders: &[(String, Ladder)], class: &Class) -> (Vec<Finding>, Outcome) {

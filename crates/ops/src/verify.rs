@@ -1,9 +1,13 @@
 //! `recoup verify`: is what is stored still whole? Structure always, every byte if asked.
 
+use crate::attest::{self, Reading};
+use crate::audit::{Reported, Told, Trail};
 use crate::catalog::{Run, RunKind};
-use crate::point::{self, Stage};
+use crate::point::Stage;
 use crate::points::unreadable;
 use crate::session::{Place, Session};
+use recoup_core::audit::words::Name;
+use recoup_core::audit::{self, Details};
 use recoup_core::event::{Event, Finding, Outcome, Severity};
 use recoup_core::{Error, Result};
 use recoup_repo::check::{CheckOptions, check};
@@ -70,11 +74,34 @@ pub struct ProblemLine {
     pub code: &'static str,
 }
 
+impl Reported for VerifyReport {
+    fn told(&self) -> Told {
+        let details = Details {
+            locations: self.locations.iter().map(|l| Name::of(&l.name)).collect(),
+            points: self.locations.iter().map(|l| l.points).max(),
+            bytes: Some(self.locations.iter().map(|l| l.bytes_read).sum()),
+            ..Details::default()
+        };
+        let outcome = self.outcome.unwrap_or(Outcome::Unknown);
+        Told { run: self.run.clone(), outcome, details, proven: Vec::new() }
+    }
+
+    fn findings(&mut self) -> &mut Vec<Finding> {
+        &mut self.findings
+    }
+}
+
 /// Verifies all locations, or the one that is named.
 ///
 /// # Errors
 /// If there is no location, or no state directory. A location that cannot be read is part of the report.
 pub async fn verify(session: &Session, options: &VerifyOptions) -> Result<VerifyReport> {
+    let trail = Trail::new(session, audit::Event::Verify);
+    let done = unrecorded(session, options).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(session: &Session, options: &VerifyOptions) -> Result<VerifyReport> {
     let mut report =
         VerifyReport { run: session.run_id('V'), read_data: options.read_data, ..VerifyReport::default() };
     for place in session.places(options.location.as_deref())? {
@@ -82,7 +109,10 @@ pub async fn verify(session: &Session, options: &VerifyOptions) -> Result<Verify
         let began = session.env().clock.monotonic();
         session.env().emit(Event::StageStart { stage: "verify".into(), address: address.clone() });
         let verified = match one(session, &place, options.read_data).await {
-            Ok(verified) => verified,
+            Ok((verified, noticed)) => {
+                report.findings.extend(noticed);
+                verified
+            }
             Err(error) => {
                 report.findings.push(unreadable(&place.name, &error));
                 not_verified(&place, &error)
@@ -112,12 +142,16 @@ pub async fn verify(session: &Session, options: &VerifyOptions) -> Result<Verify
     Ok(report)
 }
 
-async fn one(session: &Session, place: &Place, read_data: bool) -> Result<LocationVerified> {
+/// A signed history that is not what it was fails the location, as damage does.
+async fn one(session: &Session, place: &Place, read_data: bool) -> Result<(LocationVerified, Vec<Finding>)> {
     let repo = session.repository(place).await?;
-    let listing = point::list(&repo, session.app(), &mut session.catalog()?).await?;
+    let reading = if read_data { Reading::Every } else { Reading::New };
+    let (listing, _) = attest::list(session, place, &repo, &mut session.catalog()?, reading).await?;
+    let noticed: Vec<Finding> = listing.findings.into_iter().filter(attest::is_about_trust).collect();
     let found = check(&repo, &CheckOptions { read_data, ..CheckOptions::default() }).await?;
-    let serious = found.problems.iter().any(|p| p.is_serious());
-    Ok(LocationVerified {
+    let serious =
+        found.problems.iter().any(|p| p.is_serious()) || noticed.iter().any(|f| f.severity == Severity::High);
+    let verified = LocationVerified {
         name: place.name.clone(),
         outcome: if serious { Outcome::Fail } else { Outcome::Pass },
         points: listing.points.len() as u64,
@@ -129,7 +163,8 @@ async fn one(session: &Session, place: &Place, read_data: bool) -> Result<Locati
             .into_iter()
             .map(|p| ProblemLine { object: p.object, problem: p.problem, affects: p.affects, code: p.code })
             .collect(),
-    })
+    };
+    Ok((verified, noticed))
 }
 
 fn not_verified(place: &Place, _error: &Error) -> LocationVerified {

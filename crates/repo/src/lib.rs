@@ -43,6 +43,7 @@ pub mod problem;
 pub mod index;
 pub mod tree;
 
+pub mod attest;
 pub mod documents;
 
 pub mod locks;

@@ -18,6 +18,11 @@ impl ManualClock {
         Arc::new(ManualClock(Mutex::new((text.parse().unwrap(), Duration::ZERO))))
     }
 
+    /// Sets the wall clock; the other one goes on.
+    pub fn set(&self, text: &str) {
+        self.0.lock().unwrap().0 = text.parse().unwrap();
+    }
+
     pub fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap();
         now.0 += Span::try_from(by).unwrap();
@@ -31,6 +36,9 @@ impl Clock for ManualClock {
     }
     fn monotonic(&self) -> Duration {
         self.0.lock().unwrap().1
+    }
+    fn since_boot(&self) -> Option<(String, Duration)> {
+        Some(("a start of the machine".into(), self.0.lock().unwrap().1))
     }
 }
 

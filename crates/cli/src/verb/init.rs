@@ -16,6 +16,7 @@ use recoup_ops::probe::Settings;
 use recoup_ops::secret::resolve;
 use recoup_ops::session::Session;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -133,7 +134,7 @@ async fn sheet_with_secret(
     let loaded = session.loaded();
     let Some(declared) = &loaded.config.keys else { return Ok(()) };
     let password = resolve(&declared.password, &loaded.root, variables).await?.secret;
-    let facts = keys::sheet_facts(loaded, None, &context.env)?;
+    let facts = keys::sheet_facts(loaded, &BTreeMap::new(), &context.env)?;
     let sheet = keys::sheet(&facts, Some(&password))?;
     recoup_store::local::durable::write(&written.sheet, sheet.as_bytes(), 0o600)
 }

@@ -1,6 +1,7 @@
 //! The verbs, one file each: arguments, one call, what to show. The doc comment of a verb is its
 //! help and its page in the reference.
 
+mod audit;
 mod backup;
 mod check;
 mod completions;
@@ -9,11 +10,13 @@ mod doctor;
 mod drill;
 mod explain;
 mod export;
+mod hold;
 mod init;
 mod keys;
 mod points;
 mod repo;
 mod restore;
+mod retention;
 mod show;
 mod status;
 mod verify;
@@ -46,6 +49,9 @@ pub(crate) enum Verb {
     Status(status::Arguments),
     Explain(explain::Arguments),
     Keys(keys::Arguments),
+    Hold(hold::Arguments),
+    Retention(retention::Arguments),
+    Audit(audit::Arguments),
     Doctor(doctor::Arguments),
     Config(config::Arguments),
     Export(export::Arguments),
@@ -72,6 +78,9 @@ impl Verb {
             Verb::Status(_) => "status",
             Verb::Explain(_) => "explain",
             Verb::Keys(a) => a.kind(),
+            Verb::Hold(a) => a.kind(),
+            Verb::Retention(a) => a.kind(),
+            Verb::Audit(a) => a.kind(),
             Verb::Doctor(_) => "doctor",
             Verb::Config(a) => a.kind(),
             Verb::Export(a) => a.kind(),
@@ -79,6 +88,20 @@ impl Verb {
             Verb::Completions(_) => "completions",
             Verb::Man(_) => "man",
         }
+    }
+
+    /// Whether the verb itself writes into the audit log that it was refused.
+    pub(crate) fn records_itself(&self) -> bool {
+        matches!(
+            self,
+            Verb::Backup(_)
+                | Verb::Restore(_)
+                | Verb::Promote(_)
+                | Verb::Rollback(_)
+                | Verb::Resume(_)
+                | Verb::Verify(_)
+                | Verb::Drill(_)
+        )
     }
 
     /// Whether restic's exit codes apply.
@@ -101,7 +124,7 @@ impl Verb {
 pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
     match verb {
         Verb::Init(a) => init::run(a, context).await,
-        Verb::Check(a) => check::run(&a, context),
+        Verb::Check(a) => check::run(&a, context).await,
         Verb::Backup(a) => backup::run(a, context).await,
         Verb::Points(a) => points::run(a, context).await,
         Verb::Show(a) => show::run(a, context).await,
@@ -114,6 +137,9 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Status(a) => status::run(a, context).await,
         Verb::Explain(a) => explain::run(&a, context),
         Verb::Keys(a) => keys::run(a, context).await,
+        Verb::Hold(a) => hold::run(a, context).await,
+        Verb::Retention(a) => retention::run(a, context).await,
+        Verb::Audit(a) => audit::run(a, context).await,
         Verb::Doctor(a) => doctor::run(a, context).await,
         Verb::Config(a) => config::run(&a, context),
         Verb::Export(a) => export::run(&a, context),

@@ -15,6 +15,8 @@ use recoup_ops::points::{PointsReport, points};
 ///
 /// A point counts only when every snapshot of it is at the location. The ladder says the highest rung
 /// that was proven with that very point: A2 stored, A3 intact, A4 rehydrated, A5 application-proven.
+/// A point that no trusted signer answers for is marked, does not count as the newest, and is restored
+/// only by its own name.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  recoup points\n  recoup points --location local --output json")]
 pub(crate) struct Arguments {}
@@ -43,7 +45,12 @@ fn text(report: &PointsReport, zone: &TimeZone, style: Style) -> String {
                 ByteSize(p.bytes).to_string(),
                 p.sources.iter().map(|s| s.address.as_str()).collect::<Vec<_>>().join(" "),
                 p.locations.join(" "),
-                super::rung(p.ladder),
+                match (p.attested, p.suspicions.is_empty(), p.held.is_empty()) {
+                    (Some(false), ..) => style.red("not attested"),
+                    (_, false, _) => format!("{} {}", super::rung(p.ladder), style.red("suspicious")),
+                    (_, true, false) => format!("{} held", super::rung(p.ladder)),
+                    (_, true, true) => super::rung(p.ladder),
+                },
             ]
         })
         .collect();

@@ -131,10 +131,10 @@ pub(super) const CODES: &[Code] = &[
     },
     Code {
         code: "W0420",
-        title: "a key that the data needs is kept nowhere that recoup knows",
-        meaning: "The application cannot read its data without it, and its value comes neither from the environment nor from .env. recoup never stores values, so a restore on a new machine would have data that nobody can read.",
-        effect: "Backups go on.",
-        next: "Move it into the environment, and keep it together with the recovery sheet.",
+        title: "a key that the data needs is in no recovery kit",
+        meaning: "The application cannot read its data without it. Either it is declared in [python] keys and the newest recovery kit was made without it, or `recoup init` found a setting whose value comes neither from the environment nor from .env. recoup never stores values, so a restore on a new machine would have data that nobody can read.",
+        effect: "Backups go on. It is a warning once a kit was made or `[keys] kit` asks for one.",
+        next: "Declare it in [python] keys, make a kit with `recoup keys kit`, and keep the value of the key with it.",
     },
     Code {
         code: "W0426",
@@ -142,5 +142,26 @@ pub(super) const CODES: &[Code] = &[
         meaning: "SESSION_ENGINE keeps sessions in the cache. After a restore the cache is empty.",
         effect: "Everybody is logged out by a restore; nothing else is lost.",
         next: "Accept it, or use the cached_db session engine.",
+    },
+    Code {
+        code: "W0490",
+        title: "no recovery kit was made",
+        meaning: "[keys] says what is expected of the recovery kit, and this machine remembers none. A kit that was made on another machine is remembered here once it was proven here.",
+        effect: "Backups go on. If this machine is lost together with the password file, nobody can read them.",
+        next: "Run `recoup keys kit --write FOLDER`, print what it wrote, and store it where this machine is not.",
+    },
+    Code {
+        code: "W0491",
+        title: "the recovery kit is not proven, or was not for too long",
+        meaning: "Nobody has opened the location with nothing but the newest kit within `prove_every` of [keys] kit (90 days if left out), or the last attempt failed.",
+        effect: "Backups go on. Nobody knows whether the paper opens them.",
+        next: "Run `recoup keys prove` with the kit and its secret part; if it fails, make a new kit.",
+    },
+    Code {
+        code: "W0492",
+        title: "the recovery kit is not up to date",
+        meaning: "What it says is not so any more: a location, its path or its repository, the repository password, or the value of a key that the data needs changed since it was made.",
+        effect: "Backups go on. Somebody who has only the kit may not find or open them.",
+        next: "Make a new kit with `recoup keys kit`, and destroy the old one if nothing old needs it.",
     },
 ];

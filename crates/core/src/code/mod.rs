@@ -3,13 +3,17 @@
 //! `E` is an error or a broken rule, `W` a warning, `R` a finding of a drill or a restore check.
 //! `cargo xtask tidy` checks that every code used in the source stands in one of these tables.
 
+mod audit;
 mod config;
 mod contract;
 mod drill;
 mod host;
+mod kit;
 mod repo;
 mod restore;
+mod retention;
 mod sources;
+mod trust;
 mod verbs;
 
 /// One code, explained.
@@ -27,15 +31,19 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 8] = [
+const TABLES: [&[Code]; 12] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
     verbs::CODES,
     sources::CODES,
     restore::CODES,
+    retention::CODES,
     drill::CODES,
     host::CODES,
+    audit::CODES,
+    trust::CODES,
+    kit::CODES,
 ];
 
 /// All codes, in the order of the tables.

@@ -264,10 +264,10 @@ pub(super) const CODES: &[Code] = &[
     },
     Code {
         code: "R0114",
-        title: "nobody has confirmed that the recovery sheet is stored away",
-        meaning: "Without the password file no backup can be restored, and the sheet says where everything is.",
+        title: "there is no recovery kit, and no word that the sheet is stored away",
+        meaning: "Without the password file no backup can be restored, and the kit, or the sheet, says where everything is.",
         effect: "If this machine is lost together with the password, the backups are lost.",
-        next: "Print the sheet, store it where this machine is not, and confirm it.",
+        next: "Run `recoup keys kit --write FOLDER`, print what it wrote, store it where this machine is not, and prove it.",
     },
     Code {
         code: "R0115",

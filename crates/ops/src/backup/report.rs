@@ -1,10 +1,13 @@
 //! What a run did, and what it noticed.
 
 use super::Captured;
+use crate::audit::{Reported, Told};
 use crate::point::Stage;
 use crate::session::Session;
 use jiff::Timestamp;
 use recoup_core::Error;
+use recoup_core::audit::Details;
+use recoup_core::audit::words::{Hex, Name};
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_sources::Position;
 use serde::Serialize;
@@ -87,6 +90,25 @@ pub struct PathError {
     pub path: String,
     /// Why.
     pub error: String,
+}
+
+impl Reported for BackupReport {
+    fn told(&self) -> Told {
+        let durable = self.locations.iter().filter(|l| l.durable);
+        let proven: Vec<String> = durable.map(|l| l.name.clone()).collect();
+        let details = Details {
+            sources: self.sources.iter().map(|s| Name::of(&s.address)).collect(),
+            locations: proven.iter().map(|name| Name::of(name)).collect(),
+            point: self.point.as_deref().and_then(Hex::of),
+            bytes: Some(self.sources.iter().map(|s| s.bytes).sum()),
+            ..Details::default()
+        };
+        Told { run: self.run.clone(), outcome: self.outcome, details, proven }
+    }
+
+    fn findings(&mut self) -> &mut Vec<Finding> {
+        &mut self.findings
+    }
 }
 
 pub(super) fn report_of(captured: &Captured, seconds: f64) -> SourceReport {

@@ -4,6 +4,8 @@
 //! Every answer points at the line to change. A proof that was never made is a warning and not a
 //! failure, because before the first drill nothing can be known; a proof that failed or grew old is one.
 
+mod kit;
+
 mod means;
 
 mod past;
@@ -44,6 +46,7 @@ pub fn check(loaded: &Loaded, past: &Past, env: &Env) -> CheckReport {
     let mut problems = loaded.warnings.clone();
     problems.extend(means::check(loaded));
     problems.extend(past::check(loaded, past, env.now()));
+    problems.extend(kit::check(loaded, past, env.now()));
     problems.sort_by_key(|p| (p.severity != Severity::High, p.at.as_ref().map(|at| at.span.start)));
     let failed = problems.iter().any(|p| p.severity == Severity::High);
     let config = &loaded.config;

@@ -3,6 +3,7 @@
 use crate::catalog::{Run, RunKind};
 use crate::config::section::{Drill, DrillLevel};
 use crate::config::{Loaded, Problem};
+use crate::keys::record::{Current, Record};
 use jiff::Timestamp;
 use recoup_core::class::Class;
 use recoup_core::event::Outcome;
@@ -18,6 +19,10 @@ pub struct Past {
     pub evidence: BTreeMap<String, Vec<Evidence>>,
     /// The newest measured restore by source.
     pub measured: BTreeMap<String, Measured>,
+    /// The newest recovery kit.
+    pub kit: Option<Record>,
+    /// What a kit made now would say; what the configuration says if this is left out.
+    pub current: Option<Current>,
 }
 
 /// How long a drill took until the data, or the application, was usable.

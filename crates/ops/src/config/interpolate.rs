@@ -28,8 +28,10 @@ fn walk(node: &mut Node, key: &str, in_drill: bool, variables: &Variables, probl
                         .hint("write the program's name; arguments after it may hold variables"),
                 );
             }
+            // A list of commands: each of them is a list of arguments.
+            let inner = if key == "wrap" { "command" } else { "" };
             for item in list.iter_mut().skip(fixed) {
-                walk(item, "", in_drill, variables, problems);
+                walk(item, inner, in_drill, variables, problems);
             }
         }
         Value::Table(fields) => {

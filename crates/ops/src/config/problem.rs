@@ -82,6 +82,11 @@ impl Problem {
         Problem { severity: Severity::Warning, ..Problem::error(code, title) }
     }
 
+    /// Something worth knowing.
+    pub fn info(code: &'static str, title: impl Into<String>) -> Self {
+        Problem { severity: Severity::Info, ..Problem::error(code, title) }
+    }
+
     /// Marks the place.
     #[must_use]
     pub fn at(mut self, at: &At) -> Self {
@@ -119,7 +124,11 @@ impl Problem {
 
     /// The problem with its lines, as a compiler would show it, without colours.
     pub fn render(&self) -> String {
-        let level = if self.severity == Severity::High { Level::ERROR } else { Level::WARNING };
+        let level = match self.severity {
+            Severity::High => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+            Severity::Info => Level::INFO,
+        };
         let title = escape(self.title.as_bytes());
         let label = escape(self.label.as_bytes());
         let text = self.at.as_ref().map(|at| masked(&at.file.text)).unwrap_or_default();

@@ -10,10 +10,9 @@ use recoup_core::units::{ByteSize, Span};
 use serde_json::Value as Json;
 
 /// Keys of the file's later shape. They are errors, as every unknown key is, but not typing mistakes.
-const LATER: [&str; 30] = [
+const LATER: [&str; 27] = [
     "include",
     "immutable",
-    "retain",
     "review_by",
     "image",
     "roles_and_grants",
@@ -26,8 +25,6 @@ const LATER: [&str; 30] = [
     "messages",
     "on_restore",
     "quiesce",
-    "wrap",
-    "kit",
     "role",
     "person",
     "notify",

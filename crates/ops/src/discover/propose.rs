@@ -47,6 +47,8 @@ pub struct Proposal {
     pub findings: Vec<Finding>,
     /// Where the password will be kept, as written in the file.
     pub password: String,
+    /// Where the signing key will be kept, as written in the file.
+    pub signing: String,
     /// Folder of the repository, as written in the file.
     pub location: String,
     /// The text of recoup.toml.
@@ -104,6 +106,7 @@ pub fn propose(
         unprotected: unprotected(look, settings, &sources),
         findings: findings(look, settings),
         password: format!("~/.config/recoup/{}.password", look.app),
+        signing: format!("~/.config/recoup/{}.signing", look.app),
         sources,
         keys,
         location,
@@ -382,7 +385,7 @@ fn findings(look: &Look, settings: Option<&Settings>) -> Vec<Finding> {
             Severity::Warning,
             look.app.clone(),
             format!("{} is needed to read the data, and its value comes neither from the environment nor from .env ({place})", key.setting),
-            "move it into the environment, and keep it together with the recovery sheet",
+            "move it into the environment, and keep it together with the recovery kit",
         ));
     }
     if settings.session_engine.ends_with(".cache") {

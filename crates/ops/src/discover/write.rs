@@ -11,6 +11,7 @@ use recoup_core::units::Span;
 use recoup_core::{Error, Kind, Result};
 use recoup_store::local::durable;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What `init` left behind.
@@ -24,13 +25,15 @@ pub struct Written {
     pub password: PathBuf,
     /// Whether the password was made now; otherwise the one that was there is kept.
     pub password_is_new: bool,
+    /// The file with the signing key of this machine.
+    pub signing: PathBuf,
     /// The recovery sheet, without the password.
     pub sheet: PathBuf,
     /// Whether it went beside an older file, as `recoup.toml.new`.
     pub beside: bool,
 }
 
-/// Writes the proposal, the password and the recovery sheet. With `force`, an existing recoup.toml
+/// Writes the proposal, the password, the signing key and the recovery sheet. With `force`, an existing recoup.toml
 /// stays and the new text goes into `recoup.toml.new`.
 ///
 /// # Errors
@@ -55,11 +58,15 @@ pub fn write(
     if password_is_new {
         keys::generate(&password, &look.project, env)?;
     }
+    let signing = variables.expand_home(&proposal.signing)?;
+    let comment = format!("{}@{}", proposal.app, env.host.hostname);
+    let signer = keys::signing_key(&signing, &look.project, &comment, env)?.signer();
+    let toml = with_signer(&proposal.toml, &format!("{signer} {comment}"))?;
     let config = if exists { look.project.join("recoup.toml.new") } else { own };
     if exists {
-        durable::write(&config, proposal.toml.as_bytes(), 0o644)?;
+        durable::write(&config, toml.as_bytes(), 0o644)?;
     } else {
-        durable::create(&config, proposal.toml.as_bytes(), 0o644)?;
+        durable::create(&config, toml.as_bytes(), 0o644)?;
     }
     let options = LoadOptions {
         start: look.project.clone(),
@@ -71,10 +78,18 @@ pub fn write(
     let state = state_dir(variables, &loaded.config.app)?;
     durable::create_dir_all(&state, 0o700)?;
     let sheet = state.join("recovery-sheet.txt");
-    let text = keys::sheet(&keys::sheet_facts(&loaded, None, env)?, None)?;
+    let text = keys::sheet(&keys::sheet_facts(&loaded, &BTreeMap::new(), env)?, None)?;
     durable::write(&sheet, text.as_bytes(), 0o600)?;
-    let lines = proposal.toml.lines().count();
-    Ok(Written { config, lines, password, password_is_new, sheet, beside: exists })
+    let lines = toml.lines().count();
+    Ok(Written { config, lines, password, password_is_new, signing, sheet, beside: exists })
+}
+
+/// The proposal with the public key of this machine, which was not known before its key was made.
+fn with_signer(toml: &str, signer: &str) -> Result<String> {
+    let mut document: toml_edit::DocumentMut =
+        toml.parse().map_err(|e| Error::bug("read the proposed configuration").caused_by(e))?;
+    document["keys"]["signers"] = toml_edit::value(toml_edit::Array::from_iter([signer]));
+    Ok(document.to_string())
 }
 
 fn in_pyproject(project: &Path) -> bool {
@@ -252,8 +267,12 @@ fn location(out: &mut String, proposal: &Proposal) {
     );
     out.push_str(&format!("[location.local]\nkind = \"local\"\npath = {}\n", quote(&proposal.location)));
     out.push_str("failure_domain = \"this-machine\"\n");
-    out.push_str("\n# The key to everything. Print `recoup keys sheet` and store it away from here.\n");
+    out.push_str("\n# The key to everything. Print `recoup keys kit` and store it away from here.\n");
     out.push_str(&format!("[keys]\npassword = {{ file = {} }}\n", quote(&proposal.password)));
+    out.push_str(
+        "# Every point is signed by the machine that made it. Whose signatures count stands here.\n",
+    );
+    out.push_str(&format!("signing = {{ file = {} }}\n", quote(&proposal.signing)));
 }
 
 fn checks(out: &mut String, look: &Look, proposal: &Proposal) {

@@ -5,7 +5,10 @@ use super::application::ApplicationResult;
 use super::checks::ChecksResult;
 use super::proof::START;
 use super::subject::NotRun;
+use crate::audit::{Reported, Told};
 use jiff::Timestamp;
+use recoup_core::audit::Details;
+use recoup_core::audit::words::{Hex, Name};
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::units::Span;
 use recoup_core::verdict::{self, Measured};
@@ -132,6 +135,21 @@ pub struct DrillReport {
     /// What was found.
     #[serde(skip)]
     pub findings: Vec<Finding>,
+}
+
+impl Reported for DrillReport {
+    fn told(&self) -> Told {
+        let details = Details {
+            locations: vec![Name::of(&self.location)],
+            point: Hex::of(&self.point),
+            ..Details::default()
+        };
+        Told { run: self.drill.clone(), outcome: self.outcome, details, proven: Vec::new() }
+    }
+
+    fn findings(&mut self) -> &mut Vec<Finding> {
+        &mut self.findings
+    }
 }
 
 /// Judges a drill and writes its evidence. Parts that did not take place are `None`.

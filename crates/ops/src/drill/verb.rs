@@ -9,6 +9,8 @@ use super::gather;
 use super::report::{self, DrillReport, Stage};
 use super::subject::Subject;
 use super::{ApplicationResult, ChecksResult, application, checks};
+use crate::attest::{self, Reading};
+use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
 use crate::config::Config;
 use crate::config::section::{Drill, DrillLevel, Pick};
@@ -17,6 +19,7 @@ use crate::restore::{self, Acted, Bound, Extra, Goes, JournalFile, RestoreActor,
 use crate::session::{Place, Session};
 use async_trait::async_trait;
 use jiff::Timestamp;
+use recoup_core::audit;
 use recoup_core::env::Env;
 use recoup_core::event::Outcome;
 use recoup_core::journal::{Goal, Journal, StepEvent};
@@ -56,6 +59,12 @@ pub async fn drill(session: &Session, options: &DrillOptions) -> Result<DrillRep
 /// # Errors
 /// As [`drill`].
 pub async fn drill_by(session: &Session, options: &DrillOptions, executable: &Path) -> Result<DrillReport> {
+    let trail = Trail::new(session, audit::Event::Drill);
+    let done = unrecorded(session, options, executable).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(session: &Session, options: &DrillOptions, executable: &Path) -> Result<DrillReport> {
     let (name, declared) = choose(session.config(), options.name.as_deref())?;
     let _alone = session.exclusive("drill")?;
     clear_left_over(session);
@@ -182,7 +191,7 @@ async fn locate(session: &Session, declared: &Drill, options: &DrillOptions) -> 
     let place = session.place(from.as_deref())?;
     let repo = session.repository(&place).await?;
     let mut catalog = session.catalog()?;
-    let mut points = point::list(&repo, session.app(), &mut catalog).await?.points;
+    let mut points = attest::list(session, &place, &repo, &mut catalog, Reading::New).await?.0.points;
     let wanted = match (&declared.sources, &declared.set) {
         (Some(sources), _) => Some(sources.clone()),
         (None, Some(set)) => session.config().consistency.get(set).map(|s| s.members.clone()),

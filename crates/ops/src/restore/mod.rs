@@ -15,9 +15,13 @@ pub use file::{JournalFile, Trip};
 pub(crate) use gather::{Goes, gather};
 pub use report::RestoreReport;
 
+use crate::attest::{self, Reading};
+use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
 use crate::point::{self, Point};
 use crate::session::{Place, Session};
+use recoup_core::audit::words::{Hex, Name};
+use recoup_core::audit::{self, Details, Target};
 use recoup_core::event::{Event, Finding, Outcome, Severity};
 use recoup_core::journal::{Goal, State, StepEvent};
 use recoup_core::plan::{self, Action, Compat, Plan, Relation};
@@ -78,9 +82,24 @@ pub async fn plan(session: &Session, options: &RestoreOptions) -> Result<Restore
 /// # Errors
 /// If nothing was begun. A step that failed is part of the report; so is how to resume.
 pub async fn restore(session: &Session, options: &RestoreOptions) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Restore);
+    let done = unrecorded(session, options, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn unrecorded(
+    session: &Session,
+    options: &RestoreOptions,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let chosen =
         choose_point(session, &options.addresses, options.at.as_deref(), options.location.as_deref()).await?;
     let plan = decide(session, &chosen, options).await?;
+    match options.to {
+        // Data leaves the places that the application keeps it in.
+        Some(_) => trail.intent(&plan.restore, intended(&plan, Some(Target::Folder))).await?,
+        None => trail.begun(&plan.restore, intended(&plan, Some(Target::Aside))).await,
+    }
     let mut findings = chosen.findings.clone();
     findings.extend(compat_finding(session, &plan));
     let mut file = JournalFile::create(&session.journals(), plan)?;
@@ -97,6 +116,17 @@ pub async fn restore(session: &Session, options: &RestoreOptions) -> Result<Rest
 /// `Kind::Refused` if the confirmation does not fit (`E0611`), the restore is not proved (`E0612`,
 /// `E0613`), or somebody holds the live data open (`E0622`); nothing was changed then.
 pub async fn promote(session: &Session, restore: &str, options: &PromoteOptions) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Promote);
+    let done = switch(session, restore, options, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn switch(
+    session: &Session,
+    restore: &str,
+    options: &PromoteOptions,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let mut file = JournalFile::open(&session.journals(), restore)?;
     file.trip(options.trip);
     let journal = file.journal();
@@ -119,6 +149,8 @@ pub async fn promote(session: &Session, restore: &str, options: &PromoteOptions)
             .hint(format!("see `recoup show {restore}`; `--accept-damage` promotes it all the same")));
     }
     unless_held(session, file.journal().plan()).await?;
+    let intended = intended(file.journal().plan(), None);
+    trail.intent(restore, Details { accepted_damage: options.accept_damage, ..intended }).await?;
     announce(session, file.journal().plan());
     if let Some(gate) = file.journal().gate_step() {
         file.note(session.env().now(), gate, StepEvent::Started)?;
@@ -132,6 +164,17 @@ pub async fn promote(session: &Session, restore: &str, options: &PromoteOptions)
 /// # Errors
 /// `Kind::Refused` `E0612` if it was not promoted.
 pub async fn rollback(session: &Session, restore: &str, trip: Option<Trip>) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Rollback);
+    let done = switch_back(session, restore, trip, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn switch_back(
+    session: &Session,
+    restore: &str,
+    trip: Option<Trip>,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let mut file = JournalFile::open(&session.journals(), restore)?;
     file.trip(trip);
     let state = file.journal().state(false);
@@ -139,6 +182,7 @@ pub async fn rollback(session: &Session, restore: &str, trip: Option<Trip>) -> R
     if state != State::Promoted && state != State::Stuck && !halfway {
         return Err(wrong_state("roll back", restore, state, file.journal().next_actions(state)));
     }
+    trail.intent(restore, intended(file.journal().plan(), None)).await?;
     announce(session, file.journal().plan());
     let location = file.journal().plan().location.clone();
     follow(session, &mut file, RestoreActor::new(session, &location, None), Goal::RolledBack, Vec::new())
@@ -150,12 +194,24 @@ pub async fn rollback(session: &Session, restore: &str, trip: Option<Trip>) -> R
 /// # Errors
 /// `Kind::Refused` `E0612` if there is nothing to go on with.
 pub async fn resume(session: &Session, restore: &str, trip: Option<Trip>) -> Result<RestoreReport> {
+    let mut trail = Trail::new(session, audit::Event::Resume);
+    let done = go_on(session, restore, trip, &mut trail).await;
+    trail.end(done).await
+}
+
+async fn go_on(
+    session: &Session,
+    restore: &str,
+    trip: Option<Trip>,
+    trail: &mut Trail<'_>,
+) -> Result<RestoreReport> {
     let mut file = JournalFile::open(&session.journals(), restore)?;
     file.trip(trip);
     let state = file.journal().state(false);
     if !matches!(state, State::Planned | State::Interrupted | State::Stuck) {
         return Err(wrong_state("resume", restore, state, file.journal().next_actions(state)));
     }
+    trail.intent(restore, intended(file.journal().plan(), None)).await?;
     announce(session, file.journal().plan());
     let goal = file.journal().goal();
     let location = file.journal().plan().location.clone();
@@ -219,12 +275,12 @@ pub(crate) async fn choose_point(
     let place = session.place(location)?;
     let repo = session.repository(&place).await?;
     let mut catalog = session.catalog()?;
-    let mut listing = point::list(&repo, session.app(), &mut catalog).await?;
+    let (mut listing, _) = attest::list(session, &place, &repo, &mut catalog, Reading::New).await?;
     if !addresses.is_empty() {
         // "The latest" of a source is the latest point that holds it.
         listing.points.retain(|p| wanted.iter().all(|name| p.document.source(name).is_some()));
     }
-    let point = point::find(&listing.points, &moment)?.clone();
+    let point = point::find_with(&listing.points, &listing.unattested, &moment)?.clone();
     let names = if addresses.is_empty() {
         point.document.sources.iter().map(|s| s.name.clone()).collect()
     } else {
@@ -274,6 +330,18 @@ async fn unless_held(session: &Session, plan: &Plan) -> Result<()> {
         execute::Actor::act(&mut bound, step).await.map_err(|e| e.error)?;
     }
     Ok(())
+}
+
+/// What the audit log keeps of a plan before anybody follows it.
+fn intended(plan: &Plan, target: Option<Target>) -> Details {
+    Details {
+        sources: sources_of(plan).iter().map(|name| Name::of(name)).collect(),
+        locations: vec![Name::of(&plan.location)],
+        point: Hex::of(&plan.point),
+        plan: Hex::of(&plan.hash()),
+        target,
+        ..Details::default()
+    }
 }
 
 /// Whoever kills the process from here on finds the command that resumes in the last checkpoint.

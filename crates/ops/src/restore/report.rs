@@ -1,9 +1,12 @@
 //! What a restore tells: the document for scripts, with the state, the stages, and what to do next.
 
 use super::execute::{address, outcome_of};
+use crate::audit::{Reported, Told};
 use crate::point::{Stage, name};
 use jiff::Timestamp;
 use recoup_core::Error;
+use recoup_core::audit::Details;
+use recoup_core::audit::words::{Code, Hex, Name};
 use recoup_core::event::{Finding, Outcome};
 use recoup_core::journal::{Journal, Record, State, StepEvent};
 use recoup_core::plan::{Compat, Forecast, Phase};
@@ -120,6 +123,26 @@ impl RestoreReport {
             code: exit_code(state, outcome),
             findings,
         }
+    }
+}
+
+impl Reported for RestoreReport {
+    fn told(&self) -> Told {
+        let code = self.error.as_ref().and_then(|e| e.code.as_deref()).and_then(Code::of);
+        let details = Details {
+            sources: self.restored.iter().map(|r| Name::of(&r.address)).collect(),
+            locations: vec![Name::of(&self.location)],
+            point: Hex::of(&self.point),
+            plan: Hex::of(&self.plan),
+            bytes: Some(self.forecast.bytes),
+            findings: code.into_iter().collect(),
+            ..Details::default()
+        };
+        Told { run: self.restore.clone(), outcome: self.outcome, details, proven: Vec::new() }
+    }
+
+    fn findings(&mut self) -> &mut Vec<Finding> {
+        &mut self.findings
     }
 }
 

@@ -24,6 +24,10 @@ pub(crate) struct Application {
     extra: String,
     /// The line that names the repository of the location, or nothing.
     repository: String,
+    /// The public key of this machine, if it signs.
+    signer: Option<String>,
+    /// The line of the class that says what is kept, or nothing.
+    retain: String,
 }
 
 impl Application {
@@ -35,6 +39,8 @@ impl Application {
             env: recoup_testkit::env::real(),
             extra: extra.to_owned(),
             repository: String::new(),
+            signer: None,
+            retain: String::new(),
         };
         fs::create_dir_all(app.path("project/media/2026")).unwrap();
         fs::write(app.path("password"), "0123456789abcdef0123456789abcdef0123456789abcdef\n").unwrap();
@@ -68,6 +74,10 @@ impl Application {
     }
 
     pub(crate) fn config(&self) -> String {
+        let signing = self.signer.as_ref().map_or_else(String::new, |signer| {
+            let file = self.path("signing");
+            format!("signing = {{ file = \"{}\" }}\nsigners = [\"{signer}\"]\n", file.display())
+        });
         format!(
             r#"
 version = 1
@@ -77,7 +87,7 @@ app = "shop"
 rpo = "15m"
 rto = "30m"
 copies = 2
-
+{}
 [source.db]
 kind = "sqlite"
 class = "critical"
@@ -95,7 +105,8 @@ failure_domain = "disk-2"
 {}
 [keys]
 password = {{ file = "{}" }}
-{}"#,
+{signing}{}"#,
+            self.retain,
             self.repository,
             self.path("password").display(),
             self.extra
@@ -108,13 +119,45 @@ password = {{ file = "{}" }}
         self.repository = format!("repository = \"{id}\"\n");
     }
 
+    /// Says what the class keeps.
+    #[allow(dead_code, reason = "not every test binary deletes")]
+    pub(crate) fn retain(&mut self, policy: &str) {
+        self.retain = format!("retain = {policy}\n");
+    }
+
+    /// The same application, signing from now on.
+    #[allow(dead_code, reason = "not every test binary signs")]
+    pub(crate) fn signs(self) -> Self {
+        let (file, project) = (self.path("signing"), self.path("project"));
+        let key = recoup_ops::keys::signing_key(&file, &project, "test", &self.env).unwrap();
+        Application { signer: Some(key.signer().to_string()), ..self }
+    }
+
+    /// The public key of this machine.
+    #[allow(dead_code, reason = "not every test binary signs")]
+    pub(crate) fn signer(&self) -> &str {
+        self.signer.as_deref().unwrap()
+    }
+
+    /// Somebody with the data and the password, and without the signing key.
+    #[allow(dead_code, reason = "not every test binary is attacked")]
+    pub(crate) fn stranger(&self) -> Session {
+        let config = self.config();
+        let plain: Vec<&str> = config.lines().filter(|l| !l.starts_with("sign")).collect();
+        self.session_of(&plain.join("\n"), "state-of-a-stranger")
+    }
+
     pub(crate) fn session(&self) -> Session {
-        let state = self.path("state");
+        self.session_of(&self.config(), "state")
+    }
+
+    fn session_of(&self, config: &str, state: &str) -> Session {
+        let state = self.path(state);
         let variables = Variables::from_pairs([
             ("RECOUP_STATE_DIR", state.as_os_str()),
             ("PATH", std::ffi::OsStr::new("/usr/bin:/bin")),
         ]);
-        let loaded = parse(&self.config(), &self.path("project/recoup.toml"), &variables).unwrap();
+        let loaded = parse(config, &self.path("project/recoup.toml"), &variables).unwrap();
         Session::of(loaded, &self.env).unwrap()
     }
 
@@ -147,6 +190,7 @@ password = {{ file = "{}" }}
     }
 
     /// All packs, largest first.
+    #[allow(dead_code, reason = "not every test binary damages them")]
     pub(crate) fn packs(&self) -> Vec<PathBuf> {
         let mut files = BTreeMap::new();
         collect(&self.path("repo/data"), &self.path("repo/data"), &mut files);

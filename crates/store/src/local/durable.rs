@@ -41,6 +41,39 @@ pub fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     put(path, bytes, mode, Taken::Refuse)
 }
 
+/// Adds `bytes` at the end of the file `path`, which is made with `mode` if it is missing, and returns when they
+/// are durable. A crash may leave any beginning of `bytes`: who reads such a file must know a torn end.
+///
+/// # Errors
+/// On error the file is as long as before, as far as that could be brought about. `Kind::NotFound` if its
+/// directory is missing; code [`NO_SPACE`] if the disk or quota is full.
+pub fn append(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(mode));
+    let file = file.map_err(|e| failed("open a file to add to it", path, 0, e.into()))?;
+    let mut file = File::from(file);
+    let error = |e| failed("add to a file", path, bytes.len(), e);
+    let before = file.metadata().map_err(error)?.len();
+    let added = file.write_all(bytes).and_then(|()| length(&file, before + bytes.len() as u64));
+    if let Err(cause) = added.and_then(|()| file.sync_all()) {
+        // The first error is the story; what stays is a torn end.
+        let _ = file.set_len(before);
+        return Err(error(cause));
+    }
+    if before == 0 { sync_dir(parent(path)) } else { Ok(()) }
+}
+
+/// Cuts the file `path` to its first `length` bytes, durably.
+///
+/// # Errors
+/// As the operating system says.
+pub fn cut(path: &Path, length: u64) -> Result<()> {
+    let error = |e| failed("cut a file", path, 0, e);
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty());
+    let file = File::from(file.map_err(|e| error(e.into()))?);
+    file.set_len(length).and_then(|()| file.sync_all()).map_err(error)
+}
+
 /// Renames `from` to `to`, replacing a file there, and makes that durable.
 ///
 /// # Errors
@@ -149,11 +182,16 @@ fn open_temporary(path: &Path, mode: u32) -> Result<(PathBuf, File)> {
 
 fn fill(mut file: File, bytes: &[u8]) -> std::io::Result<()> {
     file.write_all(bytes)?;
-    let written = file.metadata()?.len();
-    if written != bytes.len() as u64 {
-        return Err(std::io::Error::other(format!("{written} of {} bytes arrived", bytes.len())));
-    }
+    length(&file, bytes.len() as u64)?;
     file.sync_all()
+}
+
+fn length(file: &File, expected: u64) -> std::io::Result<()> {
+    let written = file.metadata()?.len();
+    if written == expected {
+        return Ok(());
+    }
+    Err(std::io::Error::other(format!("{written} of {expected} bytes arrived")))
 }
 
 /// A rename that refuses to replace, by a hard link where the file system has no such rename.
@@ -230,6 +268,21 @@ mod tests {
         assert_eq!(create(&path, b"two", 0o600).unwrap_err().kind(), Kind::Exists);
         assert_eq!(std::fs::read(&path).unwrap(), b"one");
         assert_eq!(names(dir.path()), ["a"]);
+    }
+
+    #[test]
+    fn what_is_added_comes_last_and_a_torn_end_is_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        append(&path, b"one\n", 0o600).unwrap();
+        append(&path, b"two\nthr", 0o600).unwrap();
+        cut(&path, 8).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"one\ntwo\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        assert_eq!(append(&dir.path().join("no/a"), b"", 0o600).unwrap_err().kind(), Kind::NotFound);
+        std::os::unix::fs::symlink(&path, dir.path().join("link")).unwrap();
+        assert!(append(&dir.path().join("link"), b"x", 0o600).is_err());
+        assert!(cut(&dir.path().join("no"), 0).is_err());
     }
 
     #[test]

@@ -1,40 +1,26 @@
-//! `recoup keys`.
+//! `recoup keys sheet` and `recoup keys confirm`.
 
+use super::used;
 use crate::context::Context;
 use crate::render::Answer;
-use clap::{Args, Subcommand};
+use clap::Args;
+use recoup_core::audit::KeyUse;
 use recoup_core::event::Outcome;
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
 use recoup_ops::keys;
 use recoup_ops::secret::resolve;
-use recoup_ops::session::Session;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// The recovery sheet, and the word that it is stored away.
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  recoup keys sheet | lp\n  recoup keys sheet --with-secret --write sheet.txt\n  recoup keys confirm"
-)]
-pub(crate) struct Arguments {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    Sheet(SheetArguments),
-    Confirm(ConfirmArguments),
-}
-
-/// Write the recovery sheet: where the copies are, what is in them, how to restore.
+/// Print the text of the recovery kit without making one: where the copies are, what is in them, how to restore.
 ///
 /// It says how to restore with recoup and with stock restic, for somebody who has neither seen before.
-/// The password itself stands on it only with --with-secret.
+/// The password itself stands on it only with --with-secret. `recoup keys kit` makes a kit that can be proven.
 #[derive(Args, Debug)]
-struct SheetArguments {
+pub(super) struct SheetArguments {
     /// Put the repository password onto the sheet.
     #[arg(long)]
     with_secret: bool,
@@ -45,45 +31,31 @@ struct SheetArguments {
 
 /// Say that the sheet and the password are stored where a fire here does not reach them.
 ///
-/// `recoup status` reminds until somebody says so.
+/// `recoup status` reminds until somebody says so, or until a kit was made.
 #[derive(Args, Debug)]
-struct ConfirmArguments {}
+pub(super) struct ConfirmArguments {}
 
-impl Arguments {
-    /// The verb's name in JSON.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self.verb {
-            Verb::Sheet(_) => "keys sheet",
-            Verb::Confirm(_) => "keys confirm",
+pub(super) async fn sheet(arguments: SheetArguments, context: &Context) -> Result<Answer> {
+    let session = context.session()?;
+    let loaded = session.loaded();
+    let mut repositories = BTreeMap::new();
+    for place in session.places(None)? {
+        // Before the first backup there is no repository to name; the sheet says so.
+        if let Ok(repository) = session.repository(&place).await {
+            repositories.insert(place.name, repository.id().to_owned());
         }
     }
-}
-
-pub(crate) async fn run(arguments: Arguments, context: &Context) -> Result<Answer> {
-    let session = context.session()?;
-    match arguments.verb {
-        Verb::Sheet(a) => sheet(a, &session, context).await,
-        Verb::Confirm(_) => confirm(&session, context).await,
-    }
-}
-
-async fn sheet(arguments: SheetArguments, session: &Session, context: &Context) -> Result<Answer> {
-    let loaded = session.loaded();
-    // Before the first backup there is no repository to name; the sheet says so.
-    let repository = match session.repository(&session.place(None)?).await {
-        Ok(repository) => Some(repository.id().to_owned()),
-        Err(_) => None,
-    };
-    let facts = keys::sheet_facts(loaded, repository.as_deref(), &context.env)?;
+    let facts = keys::sheet_facts(loaded, &repositories, &context.env)?;
     let password = match (&loaded.config.keys, arguments.with_secret) {
         (Some(declared), true) => {
+            used(&session, KeyUse::PasswordShown).await?;
             Some(resolve(&declared.password, &loaded.root, &loaded.variables).await?.secret)
         }
         _ => None,
     };
     let text = keys::sheet(&facts, password.as_ref())?;
     let Some(file) = arguments.write else {
-        return Ok(Answer::new("keys sheet", Outcome::Pass, text).with(json!({ "facts": facts })));
+        return Ok(Answer::new("keys sheet", Outcome::Pass, text.as_str()).with(json!({ "facts": facts })));
     };
     recoup_store::local::durable::write(&file, text.as_bytes(), 0o600)?;
     let shown = escape(file.as_os_str().as_bytes());
@@ -91,7 +63,8 @@ async fn sheet(arguments: SheetArguments, session: &Session, context: &Context) 
         .with(json!({ "written": shown })))
 }
 
-async fn confirm(session: &Session, context: &Context) -> Result<Answer> {
+pub(super) async fn confirm(_arguments: ConfirmArguments, context: &Context) -> Result<Answer> {
+    let session = context.session()?;
     let place = session.place(None)?;
     let repository = session.repository(&place).await.map_err(|e| match e.kind() {
         Kind::NotFound => Error::new(Kind::Config, "confirm the sheet of a repository that is not there yet")
@@ -99,6 +72,7 @@ async fn confirm(session: &Session, context: &Context) -> Result<Answer> {
             .hint("run `recoup backup` first, then print the sheet again: it names the repository"),
         _ => e,
     })?;
+    used(&session, KeyUse::SheetConfirmed).await?;
     let said = keys::confirm(session.state(), repository.id(), &context.env)?;
     let text = format!("noted: the sheet is stored away, says {}\n", escape(said.by.as_bytes()));
     Ok(Answer::new("keys confirm", Outcome::Pass, text).with(said))

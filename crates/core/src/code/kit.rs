@@ -1,0 +1,111 @@
+//! Codes of the key chain and the recovery kit: E0690 to E0699, R0140 to R0149.
+
+use super::Code;
+
+pub(super) const CODES: &[Code] = &[
+    Code {
+        code: "E0690",
+        title: "a line of the secret part is not what it was",
+        meaning: "Each line ends in three characters that check it. The message names the file, the line, and the place of the character if one is wrong or two are swapped.",
+        effect: "Nothing was opened and nothing was written.",
+        next: "Compare the line with the paper, character by character. I and L are read as 1, O as 0; there is no U.",
+    },
+    Code {
+        code: "E0691",
+        title: "a line of the kit is not what it was",
+        meaning: "Each line between the two marks ends in five characters that check it, and the last line checks all of them. The message names the file and the line.",
+        effect: "Nothing was opened and nothing was written.",
+        next: "Compare the line with the paper. A line that is missing, doubled, or from another kit is told by the last one.",
+    },
+    Code {
+        code: "E0692",
+        title: "the secret parts do not give the password of this kit",
+        meaning: "They are of different kits or of different splits, one was given twice, or there are fewer than are needed. Every part says which kit it is of, which part it is, and how many are needed.",
+        effect: "Nothing was opened and nothing was written.",
+        next: "Bring the parts together that belong to the kit. Fewer than are needed give nothing, however long one tries.",
+    },
+    Code {
+        code: "E0693",
+        title: "a kit or a secret part cannot be read or made",
+        meaning: "The file is not there, has no lines between the marks that recoup writes, breaks off before its end, or another version wrote it. A password of more than 256 bytes is not put on paper.",
+        effect: "Nothing was opened and nothing was written.",
+        next: "Name the right file. The lines from BEGIN to END are needed, with both marks.",
+    },
+    Code {
+        code: "E0694",
+        title: "a file of this name is there already",
+        meaning: "A kit and its secret part are written into new files only: an older one may be the only one that opens an older copy.",
+        effect: "The file was not touched.",
+        next: "Name another folder or another file.",
+    },
+    Code {
+        code: "E0695",
+        title: "a command did not seal the secret part",
+        meaning: "A command of `wrap` in [keys] could not be started, failed, took too long, or printed nothing or what it was given.",
+        effect: "No file of the kit was written.",
+        next: "Try the command by hand with some other text on its standard input, then make the kit again.",
+    },
+    Code {
+        code: "E0696",
+        title: "a location cannot be opened, so no key is changed anywhere",
+        meaning: "A password is added or replaced at every location or at none, so that the password file always opens all of them.",
+        effect: "This run changed no key.",
+        next: "Mount the location, or run `recoup backup` first if it has no repository yet, then repeat the command.",
+    },
+    Code {
+        code: "E0697",
+        title: "a rotation that was begun cannot go on",
+        meaning: "What an earlier run left does not fit together: the password file, the file beside it that ends in .next, and rotate.json in the state directory. Somebody has moved or changed one of them.",
+        effect: "No key was removed. Every password that opened a location before opens it still.",
+        next: "Put the files back if you can. Otherwise find the password that opens every location with `recoup repo key list`, make it the password file, remove the .next file and rotate.json, and remove by `recoup repo key remove` the keys that nobody has a password for.",
+    },
+    Code {
+        code: "E0698",
+        title: "a kit was asked for a secret part that it has no place for",
+        meaning: "The secret part of a kit goes into files of its own and never to standard output, so a folder must be named. A QR code is drawn of a secret part that is written.",
+        effect: "Nothing secret was written.",
+        next: "Add --write FOLDER, and --with-secret or --split.",
+    },
+    Code {
+        code: "E0699",
+        title: "a key is kept where recoup cannot put it",
+        meaning: "A password or a signing key that comes from a variable or from a command is kept by something else, and only that can replace it.",
+        effect: "Nothing was changed.",
+        next: "Make or replace it where it is kept. `recoup repo key add` and `recoup repo key remove` change the keys of a repository.",
+    },
+    Code {
+        code: "R0140",
+        title: "there is no recovery kit that was proven",
+        meaning: "[keys] asks for a kit and none was made, or nobody has opened the location with nothing but the newest kit.",
+        effect: "If this machine is lost, nobody knows whether the paper opens the backups.",
+        next: "Make one with `recoup keys kit`, and run `recoup keys prove` with what was printed.",
+    },
+    Code {
+        code: "R0141",
+        title: "the proof of the recovery kit is old or failed",
+        meaning: "The last `recoup keys prove` at the location is longer ago than `prove_every` of [keys] kit allows (90 days if left out), or it did not succeed.",
+        effect: "None on the data.",
+        next: "Prove the kit again; if it fails, make a new one.",
+    },
+    Code {
+        code: "R0142",
+        title: "the recovery kit is not up to date",
+        meaning: "A location, a repository, the repository password or a key of the application changed since the kit was made, or a key was declared that it does not name.",
+        effect: "Somebody who has only the kit may not find or open the copies, or may not be able to read the data.",
+        next: "Make a new kit with `recoup keys kit`.",
+    },
+    Code {
+        code: "R0143",
+        title: "the kit does not give the data at a location",
+        meaning: "With nothing but the kit, the location could be reached and the password did not open it, another repository is there, it has no point of the application, or a point could not be read.",
+        effect: "Nothing was changed. Other locations may be whole.",
+        next: "If the password was replaced since the kit was made, make a new kit. Otherwise look at the copy with `recoup verify --read-data`.",
+    },
+    Code {
+        code: "R0144",
+        title: "the kit could not be tried at a location",
+        meaning: "The folder of the location is not on this machine or holds no repository, as a disk that is not mounted does not, or the kit was made before there was a repository.",
+        effect: "Nothing is known of the copy there. Unknown is not good.",
+        next: "Mount it and prove again, or say with --path where it is.",
+    },
+];
