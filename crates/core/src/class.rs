@@ -1,11 +1,13 @@
 //! The contract a source is held to. A class says what must be true; schedules and locations are
 //! means, and whether they suffice is decided elsewhere.
 
+use crate::retention::Retain;
+use crate::suspicion::Thresholds;
 use crate::units::Span;
 use serde::{Deserialize, Serialize};
 
 /// A contract, as declared under `[class.<name>]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Class {
     /// Its name in the file.
     pub name: String,
@@ -25,8 +27,12 @@ pub struct Class {
     pub failure_domains: u32,
     /// How old the proofs may become.
     pub proven: Proven,
+    /// Which points of its sources stay; `None` keeps everything.
+    pub retain: Option<Retain>,
     /// Whether every source of this class must name the command that rebuilds it.
     pub rebuild_required: bool,
+    /// From when on a capture is suspicious.
+    pub suspect: Thresholds,
 }
 
 /// How old each proof of the ladder may become; `None` asks for no proof.

@@ -14,6 +14,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
     /// Time since some fixed moment; never goes back.
     fn monotonic(&self) -> Duration;
+    /// Which start of the machine this is, and the time since then, sleep included; none where that is not known.
+    fn since_boot(&self) -> Option<(String, Duration)> {
+        None
+    }
 }
 
 /// Randomness fit for keys.

@@ -19,16 +19,18 @@ pub mod event;
 pub mod name;
 pub mod entry;
 pub mod env;
-pub mod retention;
 pub mod secret;
 pub mod units;
+pub mod retention;
 
 pub mod crypto;
 pub mod attest;
+pub mod clock;
 pub mod audit;
 
 pub mod verdict;
 
+pub mod suspicion;
 pub mod class;
 pub mod schedule;
 

@@ -11,10 +11,12 @@
 
 mod report;
 mod sign;
+mod suspect;
 
 pub use report::{BackupReport, LocationReport, PathError, SourceReport};
 
 use self::report::{changing, failed_report, incomplete, report_of, unreached, unreadable};
+use self::suspect::{canaries, changes_of};
 use crate::attest::{self, History, Reading};
 use crate::audit::Trail;
 use crate::catalog::{Run, RunKind};
@@ -162,7 +164,7 @@ impl<'a> BackupRun<'a> {
             failed: false,
             distrusted: false,
         };
-        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_history(f)).cloned();
+        let noticed = run.previous.findings.iter().filter(|f| attest::is_about_trust(f)).cloned();
         run.heard(later.into_iter().chain(noticed).collect());
         Ok(run)
     }
@@ -273,7 +275,11 @@ impl<'a> BackupRun<'a> {
             complete: proof.complete,
             errors,
             facts: proof.facts,
+            changes: Some(changes_of(&stored)),
+            canaries: canaries(self.session, name),
+            suspect: Vec::new(),
         };
+        let record = self.suspected(record);
         let (bytes_added, bytes_stored) = (stored.bytes_added, stored.bytes_stored);
         Ok(Captured { record, root: capture.root, proof: said, bytes_added, bytes_stored })
     }
@@ -296,7 +302,6 @@ impl<'a> BackupRun<'a> {
         let (provenance, migrations) = self.provenance().await;
         let timer = self.start("store", self.session.app());
         let document = self.document(provenance, migrations)?;
-        let id = document.id();
         let encoded = document.encode().into_bytes();
         let path = TreePath::parse(point::DOCUMENT_PATH.as_bytes())?;
         let mut trees = Vec::new();
@@ -308,8 +313,7 @@ impl<'a> BackupRun<'a> {
             trees.push(self.writer.overlay(tree, extra, document.finished).await?);
         }
         self.writer.flush().await?;
-        let (snapshots, tree_ids) = Default::default();
-        let mut point = Point { id, document, snapshots, trees: tree_ids, attested: None };
+        let mut point = Point::new(document);
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;

@@ -144,6 +144,12 @@ impl Clock for RealClock {
     fn monotonic(&self) -> Duration {
         self.0.elapsed()
     }
+    fn since_boot(&self) -> Option<(String, Duration)> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let passed = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        let seconds = u64::try_from(passed.tv_sec).ok()?;
+        Some((boot.trim().to_owned(), Duration::new(seconds, u32::try_from(passed.tv_nsec).ok()?)))
+    }
 }
 
 /// Keys come from the operating system. What is needed for every blob (IVs, which pack it goes to) comes

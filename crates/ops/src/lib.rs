@@ -50,6 +50,12 @@ pub mod drill;
 
 pub mod points;
 
+pub mod hold;
+
+mod clock;
+
+pub mod retention;
+
 pub mod verify;
 
 pub mod status;

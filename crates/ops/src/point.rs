@@ -8,12 +8,13 @@
 
 use crate::provenance::Provenance;
 use jiff::Timestamp;
-use recoup_core::attest::{Judgement, Stated};
+use recoup_core::attest::{Hold, Judgement, Stated};
 use recoup_core::canonical::canonical_json;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::moment::Moment;
 use recoup_core::name::{TreePath, escape};
 use recoup_core::plan::Heads;
+use recoup_core::suspicion::Changes;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
 use recoup_repo::{Id, Snapshot};
@@ -84,6 +85,15 @@ pub struct SourceRecord {
     pub errors: u64,
     /// What the driver recorded, to be compared after a restore.
     pub facts: Facts,
+    /// What the capture did to what was stored before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub changes: Option<Changes>,
+    /// SHA-256 of the canary files, by path; none for one that was not there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub canaries: BTreeMap<String, Option<String>>,
+    /// Why the capture was suspicious, if it was.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub suspect: Vec<String>,
 }
 
 /// A stage with its time and end.
@@ -175,12 +185,39 @@ pub struct Point {
     pub trees: BTreeMap<String, Id>,
     /// Whether a signer answers for it; none where nobody signs.
     pub attested: Option<bool>,
+    /// Its place among the others: when it was stated, never before what the same signer stated earlier, and the
+    /// number. Without a statement its own time.
+    pub order: (Timestamp, u64),
+    /// Why it must not be deleted, if somebody said so.
+    pub held: Vec<Hold>,
+    /// Whether somebody looked into it and released it.
+    pub is_released: bool,
 }
 
 impl Point {
+    /// A point of which nothing is known but what it says itself.
+    pub fn new(document: Document) -> Self {
+        Point {
+            id: document.id(),
+            order: (document.time, 0),
+            document,
+            snapshots: BTreeMap::new(),
+            trees: BTreeMap::new(),
+            attested: None,
+            held: Vec::new(),
+            is_released: false,
+        }
+    }
+
     /// As in `shop@2026-11-22T08:31:07Z`.
     pub fn name(&self) -> String {
         name(&self.document.application, self.document.time)
+    }
+
+    /// Why it is suspicious, if it is and nobody has looked into it.
+    pub fn suspicions(&self) -> Vec<String> {
+        let sources = self.document.sources.iter().filter(|_| !self.is_released);
+        sources.flat_map(|s| s.suspect.iter().map(move |why| format!("{}: {why}", s.address))).collect()
     }
 
     /// The trees by source, as attestations name them.
@@ -338,7 +375,7 @@ async fn whole(
     snapshots.retain(|name, _| document.source(name).is_some());
     trees.retain(|name, _| document.source(name).is_some());
     cache.put(id, &document);
-    Ok(Point { id: id.to_owned(), document, snapshots, trees, attested: None })
+    Ok(Point { snapshots, trees, ..Point::new(document) })
 }
 
 /// Reads the document out of the tree of a snapshot.
@@ -445,8 +482,7 @@ mod tests {
             migrations: None,
             stages: Vec::new(),
         };
-        let (snapshots, trees) = Default::default();
-        Point { id: document.id(), document, snapshots, trees, attested: None }
+        Point::new(document)
     }
 
     #[test]

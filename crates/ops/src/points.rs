@@ -6,6 +6,7 @@ use crate::point::{self, Document, Point};
 use crate::restore::{self, RestoreReport};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
+use recoup_core::attest::Hold;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::ladder::Rung;
 use recoup_core::name::escape;
@@ -53,6 +54,10 @@ pub struct PointLine {
     pub ladder: Rung,
     /// Whether a signer answers for it; none if the application signs nothing.
     pub attested: Option<bool>,
+    /// Why it must not be deleted.
+    pub held: Vec<Hold>,
+    /// Why its capture is suspicious, as long as nobody has looked into it.
+    pub suspicions: Vec<String>,
 }
 
 /// One source of a point.
@@ -194,6 +199,8 @@ fn line(point: &Point, proven: Option<Rung>) -> PointLine {
         locations: Vec::new(),
         ladder: proven.unwrap_or(Rung::Stored).max(Rung::Stored),
         attested: point.attested,
+        held: point.held.clone(),
+        suspicions: point.suspicions(),
     }
 }
 

@@ -26,6 +26,7 @@ use recoup_store::Store;
 use recoup_store::local::{Local, durable};
 use recoup_store::wrap::retry::{Policy, Retry};
 use rustix::fs::{FlockOperation, flock};
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,11 +36,24 @@ use std::sync::Arc;
 const GENERATED_BYTES_MIN: usize = 43;
 
 /// A loaded application.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Session {
     loaded: Arc<Loaded>,
     env: Env,
     state: PathBuf,
+    wrap: Option<Wrap>,
+}
+
+/// Puts something in front of the store of a location.
+pub type Wrap = Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>;
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("app", &self.app())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A location with its name.
@@ -68,7 +82,13 @@ impl Session {
     /// `Kind::Config` if there is no place for state.
     pub fn of(loaded: Loaded, env: &Env) -> Result<Self> {
         let state = state_dir(&loaded.variables, &loaded.config.app)?;
-        Ok(Session { loaded: Arc::new(loaded), env: env.clone(), state })
+        Ok(Session { loaded: Arc::new(loaded), env: env.clone(), state, wrap: None })
+    }
+
+    /// The same with `wrap` in front of every location, as a test wants it that lets them fail.
+    #[must_use]
+    pub fn with_stores(self, wrap: Wrap) -> Self {
+        Session { wrap: Some(wrap), ..self }
     }
 
     /// The configuration with its origins.
@@ -167,6 +187,7 @@ impl Session {
     pub fn store(&self, place: &Place) -> Arc<dyn Store> {
         let LocationKind::Local = place.section.kind;
         let local: Arc<dyn Store> = Arc::new(Local::new(&place.path));
+        let local = self.wrap.as_ref().map_or(local.clone(), |wrap| wrap(local));
         Arc::new(Retry::new(local, Policy::default(), self.env.events.clone()))
     }
 

@@ -172,7 +172,8 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
     }
     let restores = waiting(session, &mut findings);
     sheet(session, &locations, &mut findings);
-    let is_distrusted = |f: &Finding| attest::is_about_history(f) && f.severity == Severity::High;
+    findings.extend(suspicious(&locations));
+    let is_distrusted = |f: &Finding| attest::is_about_trust(f) && f.severity == Severity::High;
     let contract = match findings.iter().any(is_distrusted) {
         // What a location shows can only be counted on if its history is what it was.
         true => Contract::NotMet,
@@ -198,6 +199,25 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
         },
         findings,
     })
+}
+
+/// The newest point that is suspicious and that nobody has looked into.
+fn suspicious(locations: &[AtLocation]) -> Option<Finding> {
+    let points = locations.iter().flat_map(|at| &at.points);
+    let point = points.filter(|p| !p.suspicions().is_empty()).max_by_key(|p| p.document.time)?;
+    let (name, id) = (point.name(), &point.id[..8]);
+    Some(Finding::new(
+        "R0120",
+        Severity::High,
+        &point.document.application,
+        format!(
+            "{name} ({id}) is suspicious: {}; no point before it is deleted",
+            point.suspicions().join("; ")
+        ),
+        format!(
+            "look at the data; then `recoup hold release {id} --reason ...`, or restore the point before it"
+        ),
+    ))
 }
 
 struct Known<'a> {

@@ -147,7 +147,7 @@ async fn one(session: &Session, place: &Place, read_data: bool) -> Result<(Locat
     let repo = session.repository(place).await?;
     let reading = if read_data { Reading::Every } else { Reading::New };
     let (listing, _) = attest::list(session, place, &repo, &mut session.catalog()?, reading).await?;
-    let noticed: Vec<Finding> = listing.findings.into_iter().filter(attest::is_about_history).collect();
+    let noticed: Vec<Finding> = listing.findings.into_iter().filter(attest::is_about_trust).collect();
     let found = check(&repo, &CheckOptions { read_data, ..CheckOptions::default() }).await?;
     let serious =
         found.problems.iter().any(|p| p.is_serious()) || noticed.iter().any(|f| f.severity == Severity::High);

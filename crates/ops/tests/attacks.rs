@@ -7,6 +7,7 @@
     reason = "test code may touch the world"
 )]
 
+#[allow(dead_code, reason = "every test binary uses a part of it")]
 #[path = "support/application.rs"]
 mod application;
 
@@ -14,6 +15,7 @@ use application::{Application, collect};
 use recoup_core::event::{Finding, Outcome};
 use recoup_ops::attest::examine;
 use recoup_ops::backup::{BackupOptions, BackupReport, backup};
+use recoup_ops::hold::{Say, list, say};
 use recoup_ops::points::{PointsReport, points};
 use recoup_ops::status::{Contract, status};
 use recoup_ops::verify::{VerifyOptions, VerifyReport, verify};
@@ -260,7 +262,7 @@ async fn statements_that_are_changed_forged_or_strange_are_named() {
 
 /// Another machine, or this one after its state was lost, reads the history from the location and goes on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lost_state_directory_is_made_up_for_by_the_location() {
+async fn row_017_a_lost_state_directory_is_made_up_for_by_the_location() {
     let app = signing();
     app.backup().await;
     app.backup().await;
@@ -315,4 +317,115 @@ async fn row_060_points_follow_each_other_by_number_and_not_by_the_clock() {
     assert!(second.findings.iter().any(|f| f.id == "W0497"), "{:?}", second.findings);
     assert_eq!(app.restore(None).await.point, second.point.unwrap(), "the latest is the one made last");
     assert_eq!(app.restore(Some("before latest")).await.point, first.point.unwrap());
+}
+
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    recoup_core::env::Entropy::fill(&*recoup_testkit::env::SeededEntropy::new(seed), &mut bytes);
+    bytes
+}
+
+/// Forty pictures; a few come every day, one is looked at, a log is rotated.
+fn a_normal_day(app: &Application, day: u64) {
+    let media = app.path("project/media");
+    for n in 0..3 {
+        fs::write(media.join(format!("2026/day-{day}-{n}.jpg")), noise(day * 10 + n, 60_000)).unwrap();
+    }
+    let lines: String = (0..2000).map(|n| format!("day {day} request {n} took {} ms\n", n % 97)).collect();
+    for n in (0..12).rev() {
+        let from = media.join(format!("log.{n}"));
+        if from.exists() {
+            fs::rename(&from, media.join(format!("log.{}", n + 1))).unwrap();
+        }
+    }
+    fs::write(media.join("log.0"), lines).unwrap();
+    app.db().execute("insert into orders(note) values (?1)", [format!("day {day}")]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_177_encrypted_sources_are_noticed_that_day_and_daily_life_is_not() {
+    let mut app = signing();
+    let clock = recoup_testkit::env::ManualClock::at("2026-11-01T03:00:00Z");
+    app.env.clock = clock.clone();
+    let a_day = std::time::Duration::from_secs(86_400);
+    let mut last = None;
+    for day in 0..10 {
+        a_normal_day(&app, day);
+        let report = app.backup().await;
+        assert_eq!(report.outcome, Outcome::Pass, "day {day}: {:?}", report.findings);
+        last = report.point;
+        clock.advance(a_day);
+    }
+    // In the night something encrypts every second file in place, as long as nobody looks.
+    let mut all = std::collections::BTreeMap::new();
+    collect(&app.path("project/media"), &app.path("project/media"), &mut all);
+    let victims: Vec<_> = all.iter().step_by(2).collect();
+    for (n, (name, bytes)) in victims.iter().enumerate() {
+        fs::write(app.path("project/media").join(name), noise(900 + n as u64, bytes.len())).unwrap();
+    }
+    let struck = app.backup().await;
+    assert_eq!(struck.outcome, Outcome::Partial);
+    has(&struck.findings, "R0120", "were rewritten, with");
+    let list = listed(&app).await;
+    let newest = list.points.last().unwrap();
+    assert!(newest.suspicions[0].starts_with("shop/media: "), "{:?}", newest.suspicions);
+    let status_now = status(&app.session()).await.unwrap();
+    assert_eq!(status_now.contract, Contract::NotMet);
+    has(&status_now.findings, "R0120", "is suspicious");
+
+    // The day before is there. Once somebody has looked and released it, the alarm is over.
+    assert_eq!(app.restore(Some("before latest")).await.point, last.unwrap());
+    say(&app.session(), Say::Release, struck.point.as_ref().unwrap(), "a test").await.unwrap();
+    assert!(listed(&app).await.points.last().unwrap().suspicions.is_empty());
+    assert!(status(&app.session()).await.unwrap().findings.iter().all(|f| f.id != "R0120"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holds_are_signed_and_go_to_every_location() {
+    let app =
+        Application::new("[location.far]\nkind = \"local\"\npath = \"../far\"\nuse = \"disaster\"\n").signs();
+    let first = app.backup().await.point.unwrap();
+    app.backup().await;
+    let held = say(&app.session(), Say::Hold, &first[..10], "audit \u{202e} of 2026").await.unwrap();
+    assert_eq!((held.outcome, held.locations.len()), (Outcome::Pass, 2), "{held:?}");
+    for place in ["local", "far"] {
+        let (list, findings) = self::list(&app.session(), Some(place)).await.unwrap();
+        assert!(findings.is_empty(), "{findings:?}");
+        assert_eq!((list.len(), &list[0].point), (1, &first));
+        assert!(
+            !list[0].holds[0].reason.contains('\u{202e}') && list[0].holds[0].reason.starts_with("audit")
+        );
+    }
+    for reason in ["", "   ", &"x".repeat(501)] {
+        let refused = say(&app.session(), Say::Hold, "latest", reason).await.unwrap_err();
+        assert_eq!(refused.stable_code(), Some("E0602"));
+    }
+    let nowhere = say(&app.session(), Say::Hold, "deadbeef", "why").await.unwrap_err();
+    assert_eq!(nowhere.stable_code(), Some("E0601"));
+    say(&app.session(), Say::Release, &first, "over").await.unwrap();
+    assert!(self::list(&app.session(), None).await.unwrap().0.is_empty());
+    // The next backup finds everything in order at both.
+    let next = app.backup().await;
+    assert_eq!(next.outcome, Outcome::Pass, "{:?}", next.findings);
+}
+
+/// A store that shows for ever what it showed one day is known by the age of its newest statement.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_172_a_location_that_shows_an_old_state_for_ever_is_known_by_its_age() {
+    let mut app = signing();
+    let clock = recoup_testkit::env::ManualClock::at("2026-11-29T12:00:00Z");
+    app.env.clock = clock.clone();
+    let first = app.backup().await;
+    assert!(verified(&app, false).await.findings.is_empty());
+    copy(&app.path("repo"), &app.path("frozen"));
+    clock.advance(std::time::Duration::from_secs(3600));
+    app.backup().await;
+    fs::remove_dir_all(app.path("repo")).unwrap();
+    copy(&app.path("frozen"), &app.path("repo"));
+    // A machine that saw nothing newer: all it has is the clock.
+    fs::remove_dir_all(app.session().state()).unwrap();
+    let found = verified(&app, false).await;
+    has(&found.findings, "E0677", "its newest statement is 1h old, and there should be one every 15m");
+    assert_eq!(status(&app.session()).await.unwrap().contract, Contract::NotMet);
+    restorable(&app, &first).await;
 }

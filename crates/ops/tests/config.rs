@@ -149,6 +149,20 @@ fn keys_of_later_versions_are_named_as_such() {
 }
 
 #[test]
+fn row_051_a_policy_that_keeps_nothing_is_shown_where_it_is_written() {
+    let retain = |text: &str| with("mtd = \"4h\"", &format!("mtd = \"4h\"\nretain = {{ {text} }}"));
+    insta::assert_snapshot!(excerpt(&retain("daily = 0, max = \"7y\"")));
+    insta::assert_snapshot!(excerpt(&retain("all = \"8d\", max = \"7d\"")));
+    insta::assert_snapshot!(excerpt(&retain("dayly = 35, weekly = -1")));
+    let class =
+        &read(&retain("all = \"7d\", daily = 35, min = 2, max = \"7y\"")).unwrap().config.classes["critical"];
+    let policy = class.retain.unwrap();
+    assert_eq!((policy.daily, policy.weekly, policy.min), (35, 0, Some(2)));
+    assert_eq!(policy.max.unwrap().as_secs(), 7 * 365 * 86_400);
+    assert!(read(GOOD).unwrap().config.classes["critical"].retain.is_none());
+}
+
+#[test]
 fn a_literal_secret_is_refused_and_not_shown() {
     let text = with("password = { file = \"~/.config/recoup/shop.password\" }", "password = \"canary-7f3a\"");
     let shown = excerpt(&text);
@@ -273,4 +287,24 @@ fn the_schema_in_the_reference_is_the_one_in_the_code() {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(kept == schema::text(), "run the test with RECOUP_UPDATE_DOCS=1 and look at the difference");
+}
+
+/// Pieces of configuration that the guides show, each beside what every configuration has.
+#[test]
+fn what_the_guides_show_of_a_configuration_is_read() {
+    const HEAD: &str = "version = 1\napp = \"shop\"\n[location.local]\nkind = \"local\"\npath = \"../repo\"\n\
+                        [keys]\npassword = { file = \"../password\" }\n";
+    let guides = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides");
+    let mut read = 0;
+    for page in std::fs::read_dir(guides).unwrap().map(|e| e.unwrap().path()) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("\n```toml\n").skip(1) {
+            let block = block.split("\n```").next().unwrap();
+            let whole = format!("{HEAD}{block}\n");
+            let parsed = parse(&whole, Path::new("/project/recoup.toml"), &Variables::default());
+            assert!(parsed.is_ok(), "{}: {}", page.display(), parsed.unwrap_err());
+            read += 1;
+        }
+    }
+    assert!(read > 0);
 }

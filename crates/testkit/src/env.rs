@@ -37,6 +37,9 @@ impl Clock for ManualClock {
     fn monotonic(&self) -> Duration {
         self.0.lock().unwrap().1
     }
+    fn since_boot(&self) -> Option<(String, Duration)> {
+        Some(("a start of the machine".into(), self.0.lock().unwrap().1))
+    }
 }
 
 #[derive(Debug)]

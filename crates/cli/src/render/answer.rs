@@ -190,7 +190,8 @@ pub(crate) fn findings_text(findings: &[Finding], style: Style) -> String {
     out
 }
 
-fn xml(text: &str) -> String {
+/// Text as it may stand in XML; control characters become spaces.
+pub(crate) fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -4,6 +4,8 @@ pub(crate) mod answer;
 pub(crate) mod error;
 pub(crate) mod progress;
 pub(crate) mod style;
+pub(crate) mod svg;
 pub(crate) mod table;
+pub(crate) mod timeline;
 
 pub(crate) use answer::Answer;

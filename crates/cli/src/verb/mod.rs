@@ -10,11 +10,13 @@ mod doctor;
 mod drill;
 mod explain;
 mod export;
+mod hold;
 mod init;
 mod keys;
 mod points;
 mod repo;
 mod restore;
+mod retention;
 mod show;
 mod status;
 mod verify;
@@ -47,6 +49,8 @@ pub(crate) enum Verb {
     Status(status::Arguments),
     Explain(explain::Arguments),
     Keys(keys::Arguments),
+    Hold(hold::Arguments),
+    Retention(retention::Arguments),
     Audit(audit::Arguments),
     Doctor(doctor::Arguments),
     Config(config::Arguments),
@@ -74,6 +78,8 @@ impl Verb {
             Verb::Status(_) => "status",
             Verb::Explain(_) => "explain",
             Verb::Keys(a) => a.kind(),
+            Verb::Hold(a) => a.kind(),
+            Verb::Retention(a) => a.kind(),
             Verb::Audit(a) => a.kind(),
             Verb::Doctor(_) => "doctor",
             Verb::Config(a) => a.kind(),
@@ -131,6 +137,8 @@ pub(crate) async fn dispatch(verb: Verb, context: &Context) -> Result<Answer> {
         Verb::Status(a) => status::run(a, context).await,
         Verb::Explain(a) => explain::run(&a, context),
         Verb::Keys(a) => keys::run(a, context).await,
+        Verb::Hold(a) => hold::run(a, context).await,
+        Verb::Retention(a) => retention::run(a, context).await,
         Verb::Audit(a) => audit::run(a, context).await,
         Verb::Doctor(a) => doctor::run(a, context).await,
         Verb::Config(a) => config::run(&a, context),

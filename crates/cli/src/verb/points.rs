@@ -45,9 +45,11 @@ fn text(report: &PointsReport, zone: &TimeZone, style: Style) -> String {
                 ByteSize(p.bytes).to_string(),
                 p.sources.iter().map(|s| s.address.as_str()).collect::<Vec<_>>().join(" "),
                 p.locations.join(" "),
-                match p.attested {
-                    Some(false) => style.red("not attested"),
-                    _ => super::rung(p.ladder),
+                match (p.attested, p.suspicions.is_empty(), p.held.is_empty()) {
+                    (Some(false), ..) => style.red("not attested"),
+                    (_, false, _) => format!("{} {}", super::rung(p.ladder), style.red("suspicious")),
+                    (_, true, false) => format!("{} held", super::rung(p.ladder)),
+                    (_, true, true) => super::rung(p.ladder),
                 },
             ]
         })

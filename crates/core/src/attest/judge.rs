@@ -88,12 +88,31 @@ pub struct Judgement {
     pub points: BTreeMap<String, Stated>,
     /// Why points are held, by point.
     pub holds: BTreeMap<String, Vec<Hold>>,
+    /// Deletions that are planned and neither done nor undone, by the hash of the plan.
+    pub planned: BTreeMap<String, Planned>,
+    /// The policies that the newest plan followed, as canonical JSON: what somebody has confirmed.
+    pub policies: Option<String>,
+    /// Points that somebody looked into and released; they are not suspicious any more.
+    pub released: BTreeSet<String>,
+    /// Points that are stated as deleted.
+    pub deleted: BTreeSet<String>,
     /// Points that were deleted as planned, or whose loss was looked into.
     pub gone: BTreeSet<String>,
     /// The newest of each signer at the location.
     pub heads: Heads,
     /// What is wrong.
     pub troubles: Vec<Trouble>,
+}
+
+/// A deletion that will be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Full ids of the points that are still to go.
+    pub points: BTreeSet<String>,
+    /// Not before then.
+    pub due: Timestamp,
+    /// Who confirmed it.
+    pub by: String,
 }
 
 /// What is stated of a point.
@@ -261,11 +280,31 @@ fn add(at: Timestamp, sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgem
         Statement::Hold { point, reason, by } => {
             let hold = Hold { reason: reason.clone(), by: by.clone(), since: says.time };
             judgement.holds.entry(point.clone()).or_default().push(hold);
+            judgement.released.remove(point);
         }
         Statement::Release { point, .. } => {
             judgement.holds.remove(point);
+            judgement.released.insert(point.clone());
+        }
+        Statement::Planned { points, plan, policies, due, by } => {
+            let (points, by) = (points.iter().cloned().collect(), by.clone());
+            judgement.planned.insert(plan.clone(), Planned { points, due: *due, by });
+            judgement.policies = Some(policies.clone());
+        }
+        Statement::Undone { plan, reason, by } => {
+            let hold = Hold { reason: reason.clone(), by: by.clone(), since: says.time };
+            for point in judgement.planned.remove(plan).into_iter().flat_map(|p| p.points) {
+                judgement.holds.entry(point).or_default().push(hold.clone());
+            }
         }
         Statement::Deletion { points, .. } | Statement::Loss { points, .. } => {
+            if matches!(says.statement, Statement::Deletion { .. }) {
+                judgement.deleted.extend(points.iter().cloned());
+            }
+            for planned in judgement.planned.values_mut() {
+                planned.points.retain(|id| !points.contains(id));
+            }
+            judgement.planned.retain(|_, planned| !planned.points.is_empty());
             judgement.gone.extend(points.iter().cloned());
         }
     }

@@ -11,7 +11,7 @@
 
 mod judge;
 
-pub use judge::{Head, Heads, Hold, Judgement, Known, Stated, Trouble, judge};
+pub use judge::{Head, Heads, Hold, Judgement, Known, Planned, Stated, Trouble, judge};
 
 use crate::canonical::canonical_json;
 use crate::crypto::{Signer, SigningKey};
@@ -88,13 +88,35 @@ pub enum Statement {
         /// Who said so.
         by: String,
     },
-    /// Points were deleted as a plan said.
-    Deletion {
+    /// Points will be deleted as the policies say, unless somebody undoes it.
+    Planned {
         /// Full ids of the points.
         points: Vec<String>,
         /// Hash of the plan.
         plan: String,
+        /// The policies it follows, by source, as canonical JSON.
+        policies: String,
+        /// Not before then.
+        due: Timestamp,
         /// Who confirmed it.
+        by: String,
+    },
+    /// A planned deletion will not be done; its points are held from now on.
+    Undone {
+        /// Hash of the plan.
+        plan: String,
+        /// Why.
+        reason: String,
+        /// Who said so.
+        by: String,
+    },
+    /// Points are deleted, as plans that are due say.
+    Deletion {
+        /// Full ids of the points.
+        points: Vec<String>,
+        /// Hashes of the plans.
+        plans: Vec<String>,
+        /// Who does it.
         by: String,
     },
     /// Points are gone that nobody deleted, and somebody looked into it.

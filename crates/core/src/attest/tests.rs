@@ -96,7 +96,8 @@ fn a_whole_chain_answers_for_its_points() {
 #[test]
 fn what_is_gone_with_a_reason_is_not_missed() {
     let mut all = chain(1, 2);
-    let deletion = Statement::Deletion { points: vec!["p1".into()], plan: "h".into(), by: "lee".into() };
+    let deletion =
+        Statement::Deletion { points: vec!["p1".into()], plans: vec!["h".into()], by: "lee".into() };
     all.push(next(1, &all, at(300), deletion));
     let loss = Statement::Loss { points: vec!["p2".into()], reason: "disk".into(), by: "lee".into() };
     all.push(next(1, &all, at(400), loss));
@@ -115,6 +116,33 @@ fn holds_end_when_they_are_released_whatever_the_clock_says() {
     assert!(judged(&all, &[], &[]).holds.is_empty());
     all.push(next(1, &all, at(200), hold));
     assert_eq!(judged(&all, &[], &[]).holds.len(), 1);
+}
+
+#[test]
+fn a_planned_deletion_is_undone_or_done_and_never_both() {
+    let mut all = chain(1, 3);
+    let plan = |points: &[&str], plan: &str| Statement::Planned {
+        points: points.iter().map(|&p| p.into()).collect(),
+        plan: plan.into(),
+        policies: "{}".into(),
+        due: at(2000),
+        by: "lee".into(),
+    };
+    all.push(next(1, &all, at(1000), plan(&["p1", "p2"], "aa")));
+    all.push(next(1, &all, at(1001), plan(&["p3"], "bb")));
+    let judgement = judged(&all, &[], &[]);
+    assert_eq!(judgement.planned.len(), 2);
+    assert_eq!((judgement.planned["aa"].due, judgement.policies.as_deref()), (at(2000), Some("{}")));
+    let undone = Statement::Undone { plan: "bb".into(), reason: "no".into(), by: "sam".into() };
+    all.push(next(1, &all, at(1002), undone));
+    let deletion =
+        Statement::Deletion { points: vec!["p1".into()], plans: vec!["aa".into()], by: "lee".into() };
+    all.push(next(1, &all, at(2001), deletion));
+    let judgement = judged(&all, &[], &[]);
+    assert_eq!(judgement.planned["aa"].points, BTreeSet::from(["p2".to_owned()]), "one is still to go");
+    assert!(!judgement.planned.contains_key("bb"));
+    assert_eq!(judgement.holds["p3"][0].reason, "no");
+    assert_eq!(judgement.gone, BTreeSet::from(["p1".to_owned()]));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod drill;
 mod host;
 mod repo;
 mod restore;
+mod retention;
 mod sources;
 mod trust;
 mod verbs;
@@ -36,6 +37,7 @@ const TABLES: [&[Code]; 10] = [
     verbs::CODES,
     sources::CODES,
     restore::CODES,
+    retention::CODES,
     drill::CODES,
     host::CODES,
     audit::CODES,

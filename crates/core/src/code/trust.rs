@@ -1,4 +1,4 @@
-//! Codes of signatures: E0670 to E0679, E0822, E0823, R0119.
+//! Codes of signatures: E0670 to E0679, E0822, E0823, R0119, R0120.
 
 use super::Code;
 
@@ -79,5 +79,12 @@ pub(super) const CODES: &[Code] = &[
         meaning: "The application declares who signs, and the location has points and no statement. That is so before the first backup with a signing key; afterwards it means that the statements were removed.",
         effect: "All points count until somebody signs.",
         next: "Run `recoup backup`: it takes the points over and signs from then on.",
+    },
+    Code {
+        code: "R0120",
+        title: "a capture is suspicious",
+        meaning: "Compared with the one before, much of it was rewritten with content that does not compress, much or all of it is gone, nothing changed where something has to, or a canary file was touched. The thresholds stand in the class, under `suspect`.",
+        effect: "The capture is stored and can be restored. No point before it is deleted until somebody has looked into it.",
+        next: "Look at the live data. If it is as it should be, say so: `recoup hold release POINT --reason ...`. If not, `recoup restore --at 'before POINT'`.",
     },
 ];

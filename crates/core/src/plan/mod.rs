@@ -9,13 +9,13 @@ mod forecast;
 mod order;
 mod step;
 
+pub use crate::canonical::canonical_json;
 pub use choose::{Facts, ServiceFact, SourceFact, choose, choose_drill};
 pub use compat::{Compat, Heads, Relation, compare};
 pub use forecast::{Forecast, Loss};
 pub use order::start_order;
 pub use step::{Action, Health, Phase, Step};
 
-use crate::canonical::canonical_json;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

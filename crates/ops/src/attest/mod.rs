@@ -43,11 +43,18 @@ pub(crate) struct History {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Whether a finding is about the signed history of a location or about who signs.
-pub(crate) fn is_about_history(finding: &Finding) -> bool {
+impl History {
+    /// Every statement that is known, in the order of signers and numbers.
+    pub(crate) fn statements(&self) -> impl Iterator<Item = &Attestation> {
+        self.statements.values().map(|sealed| &sealed.attestation)
+    }
+}
+
+/// Whether a finding is about the signed history of a location, about who signs, or a suspicious point.
+pub(crate) fn is_about_trust(finding: &Finding) -> bool {
     matches!(
         finding.id.as_str(),
-        "E0670" | "E0672" | "E0673" | "E0674" | "E0675" | "E0677" | "E0823" | "R0119"
+        "E0670" | "E0672" | "E0673" | "E0674" | "E0675" | "E0677" | "E0823" | "R0119" | "R0120"
     )
 }
 
@@ -176,13 +183,16 @@ pub(crate) async fn list(
         for mut point in std::mem::take(&mut listing.points) {
             let attested = history.judgement.attests(&point.id, &point.trees_by_name());
             point.attested = Some(attested);
+            point.held = history.judgement.holds.get(&point.id).cloned().unwrap_or_default();
+            point.is_released = history.judgement.released.contains(&point.id);
             if attested { &mut listing.points } else { &mut listing.unattested }.push(point);
         }
-        let stated = &history.judgement.points;
-        listing.points.sort_by_key(|p| {
-            let order = stated.get(&p.id).and_then(|s| s.order);
-            (order.unwrap_or(p.document.time), stated.get(&p.id).map(|s| s.sequence))
-        });
+        for point in &mut listing.points {
+            if let Some(stated) = history.judgement.points.get(&point.id) {
+                point.order = (stated.order.unwrap_or(point.document.time), stated.sequence);
+            }
+        }
+        listing.points.sort_by_key(|p| p.order);
         let present: BTreeSet<&str> = listing.points.iter().map(|p| p.id.as_str()).collect();
         let missing: Vec<_> = history.judgement.missing(&present).collect();
         listing.findings.extend(gone(&place.name, &missing));

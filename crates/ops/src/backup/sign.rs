@@ -11,7 +11,7 @@ impl BackupRun<'_> {
     /// Takes findings; those that say the history of a location is not what it was keep the run from passing.
     pub(super) fn heard(&mut self, findings: Vec<Finding>) {
         for finding in findings {
-            self.distrusted |= attest::is_about_history(&finding) && finding.severity == Severity::High;
+            self.distrusted |= attest::is_about_trust(&finding) && finding.severity == Severity::High;
             self.finding(finding);
         }
     }

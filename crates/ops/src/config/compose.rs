@@ -8,7 +8,9 @@ use super::section::{
 };
 use super::strict::nearest;
 use super::{decode, schema, strict};
+use recoup_core::Error;
 use recoup_core::class::Class;
+use recoup_core::name::{TreePath, escape};
 use recoup_core::schedule::Schedule;
 use recoup_sources::files::FilesConfig;
 use recoup_sources::sqlite::SqliteConfig;
@@ -53,6 +55,8 @@ pub struct Source {
     pub class: String,
     /// What its data is.
     pub labels: Vec<Label>,
+    /// Files in it that nobody has a reason to touch.
+    pub canary: Vec<String>,
     /// When it is captured, if that is declared.
     pub schedule: Option<Schedule>,
     /// The command that makes its content anew.
@@ -183,7 +187,7 @@ fn tables<T: for<'a> Deserialize<'a>>(
 }
 
 /// Keys of a source that do not belong to its driver.
-const COMMON: [&str; 6] = ["kind", "class", "labels", "capture", "schedule", "rebuild"];
+const COMMON: [&str; 7] = ["kind", "class", "labels", "canary", "capture", "schedule", "rebuild"];
 
 fn sources(root: &Node, problems: &mut Problems) -> BTreeMap<String, Source> {
     let fields = root.get("source").map(Node::fields).unwrap_or_default();
@@ -192,6 +196,13 @@ fn sources(root: &Node, problems: &mut Problems) -> BTreeMap<String, Source> {
 
 fn source(name: &str, node: &Node, problems: &mut Problems) -> Option<Source> {
     let common: SourceSection = take(&node.filtered(|key| key != "kind" && COMMON.contains(&key)), problems)?;
+    for path in common.canary.iter().filter(|path| TreePath::parse(path.as_bytes()).is_err()) {
+        problems.push(
+            Problem::error("E0113", format!("`{}` is no path beneath the source", escape(path.as_bytes())))
+                .at(&node.place(&["canary"]))
+                .label("a path from the folder of the source, without `..`"),
+        );
+    }
     let own = node.filtered(|key| !COMMON.contains(&key));
     let driver = match node.get("kind")?.text()? {
         "files" => Driver::Files(take(&own, problems)?),
@@ -212,8 +223,8 @@ fn source(name: &str, node: &Node, problems: &mut Problems) -> Option<Source> {
         (None, Some(text)) => text.parse().ok(),
         (None, None) => None,
     };
-    let SourceSection { class, labels, rebuild, .. } = common;
-    Some(Source { name: name.to_owned(), class, labels, schedule, rebuild, driver })
+    let SourceSection { class, labels, canary, rebuild, .. } = common;
+    Some(Source { name: name.to_owned(), class, labels, canary, schedule, rebuild, driver })
 }
 
 /// Names in one table that must stand in another, and keys that exclude or need each other.
@@ -418,7 +429,26 @@ impl References<'_> {
                     format!("`class.{name}` allows less downtime ({mtd}) than a restore may take ({rto})");
                 self.wrong(&["class", name, "mtd"], title, "raise `mtd`, or lower `rto`");
             }
+            if let Some(error) = class.retain.as_ref().and_then(|retain| retain.check().err()) {
+                self.retain(name, &error);
+            }
         }
+    }
+
+    /// A policy that cannot be followed, with the place where it is written.
+    fn retain(&mut self, class: &str, error: &Error) {
+        let path = ["class", class, "retain", "max"];
+        let (code, path, what) = match error.stable_code() {
+            Some("E0662") => ("E0662", &path[..], "has a `max` shorter than its `all`"),
+            _ => ("E0660", &path[..3], "keeps nothing"),
+        };
+        let mut problem = Problem::error(code, format!("`class.{class}.retain` {what}"))
+            .at(&self.place(path))
+            .address(path.join("."));
+        if let Some(hint) = error.next_step() {
+            problem = problem.hint(hint);
+        }
+        self.problems.push(problem);
     }
 
     fn cycles(&mut self) {

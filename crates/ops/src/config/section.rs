@@ -7,6 +7,8 @@ use super::units::{
 use crate::secret::SecretRef;
 use recoup_core::class::{Class, Proven};
 use recoup_core::crypto::Signer;
+use recoup_core::retention::Retain;
+use recoup_core::suspicion::Thresholds;
 use recoup_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,9 +57,42 @@ pub struct ClassSection {
     /// How old each proof may become.
     #[serde(default)]
     pub proven: ProvenSection,
+    /// Which points of its sources stay. A point stays while any rule of any of its sources wants it; if this is left
+    /// out, everything stays.
+    pub retain: Option<RetainSection>,
     /// Whether every source of this class must name the command that rebuilds it.
     #[serde(default)]
     pub rebuild_required: bool,
+    /// From when on a capture is suspicious: it is marked, told, and nothing before it is deleted.
+    #[serde(default)]
+    pub suspect: SuspectSection,
+}
+
+/// From when on a capture is suspicious.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SuspectSection {
+    /// The share of files that were rewritten or replaced, with content that does not compress; 40% if left out.
+    #[schemars(with = "Option<PercentText>")]
+    pub rewritten: Option<Percent>,
+    /// The share of files, bytes or rows that are gone; 50% if left out.
+    #[schemars(with = "Option<PercentText>")]
+    pub shrunk: Option<Percent>,
+    /// How long nothing at all may change, where something has to.
+    #[schemars(with = "Option<DurationText>")]
+    pub unchanged: Option<Span>,
+}
+
+impl SuspectSection {
+    fn thresholds(self) -> Thresholds {
+        let usual = Thresholds::default();
+        let share = |percent: Option<Percent>, usual: f64| percent.map_or(usual, |p| p.0 / 100.0);
+        Thresholds {
+            rewritten: share(self.rewritten, usual.rewritten),
+            shrunk: share(self.shrunk, usual.shrunk),
+            unchanged: self.unchanged,
+        }
+    }
 }
 
 /// How old each proof of the ladder may become.
@@ -75,6 +110,52 @@ pub struct ProvenSection {
     pub application: Option<Span>,
 }
 
+/// Which points stay; a rule that is left out wants none.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetainSection {
+    /// All that are younger.
+    #[schemars(with = "Option<DurationText>")]
+    pub all: Option<Span>,
+    /// The newest of each of so many hours that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub hourly: Option<u32>,
+    /// The newest of each of so many days that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub daily: Option<u32>,
+    /// The newest of each of so many ISO weeks that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub weekly: Option<u32>,
+    /// The newest of each of so many months that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub monthly: Option<u32>,
+    /// The newest of each of so many years that have points.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub yearly: Option<u32>,
+    /// At least so many of the newest, whatever their age.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub min: Option<u32>,
+    /// Nothing that is so old is wanted by a rule other than `min`; at least `all`.
+    #[schemars(with = "Option<DurationText>")]
+    pub max: Option<Span>,
+}
+
+impl RetainSection {
+    fn retain(self) -> Retain {
+        let count = |n: Option<u32>| n.unwrap_or(0);
+        Retain {
+            all: self.all,
+            hourly: count(self.hourly),
+            daily: count(self.daily),
+            weekly: count(self.weekly),
+            monthly: count(self.monthly),
+            yearly: count(self.yearly),
+            min: self.min,
+            max: self.max,
+        }
+    }
+}
+
 impl ClassSection {
     /// The contract, under its name.
     pub fn class(self, name: &str) -> Class {
@@ -89,7 +170,9 @@ impl ClassSection {
             copies: self.copies,
             failure_domains: self.failure_domains,
             proven: Proven { intact, rehydrated, application },
+            retain: self.retain.map(RetainSection::retain),
             rebuild_required: self.rebuild_required,
+            suspect: self.suspect.thresholds(),
         }
     }
 }
@@ -136,6 +219,10 @@ pub struct SourceSection {
     /// What its data is.
     #[serde(default)]
     pub labels: Vec<Label>,
+    /// Files in it that nobody has a reason to touch, by their path beneath the source. A capture that finds one
+    /// changed or gone is suspicious.
+    #[serde(default)]
+    pub canary: Vec<String>,
     /// When it is captured.
     pub capture: Option<CaptureSection>,
     /// When it is captured, as a calendar.

@@ -10,10 +10,9 @@ use recoup_core::units::{ByteSize, Span};
 use serde_json::Value as Json;
 
 /// Keys of the file's later shape. They are errors, as every unknown key is, but not typing mistakes.
-const LATER: [&str; 30] = [
+const LATER: [&str; 29] = [
     "include",
     "immutable",
-    "retain",
     "review_by",
     "image",
     "roles_and_grants",

@@ -26,6 +26,8 @@ pub(crate) struct Application {
     repository: String,
     /// The public key of this machine, if it signs.
     signer: Option<String>,
+    /// The line of the class that says what is kept, or nothing.
+    retain: String,
 }
 
 impl Application {
@@ -38,6 +40,7 @@ impl Application {
             extra: extra.to_owned(),
             repository: String::new(),
             signer: None,
+            retain: String::new(),
         };
         fs::create_dir_all(app.path("project/media/2026")).unwrap();
         fs::write(app.path("password"), "0123456789abcdef0123456789abcdef0123456789abcdef\n").unwrap();
@@ -84,7 +87,7 @@ app = "shop"
 rpo = "15m"
 rto = "30m"
 copies = 2
-
+{}
 [source.db]
 kind = "sqlite"
 class = "critical"
@@ -103,6 +106,7 @@ failure_domain = "disk-2"
 [keys]
 password = {{ file = "{}" }}
 {signing}{}"#,
+            self.retain,
             self.repository,
             self.path("password").display(),
             self.extra
@@ -113,6 +117,12 @@ password = {{ file = "{}" }}
     #[allow(dead_code, reason = "not every test binary names one")]
     pub(crate) fn name_repository(&mut self, id: &str) {
         self.repository = format!("repository = \"{id}\"\n");
+    }
+
+    /// Says what the class keeps.
+    #[allow(dead_code, reason = "not every test binary deletes")]
+    pub(crate) fn retain(&mut self, policy: &str) {
+        self.retain = format!("retain = {policy}\n");
     }
 
     /// The same application, signing from now on.

@@ -2,126 +2,12 @@
 //! `restic forget`, so that people need not learn others; two guards are ours: a policy that keeps
 //! nothing is refused, and snapshots dated in the future are named.
 
+use super::rules::{self, Age, Keep};
 use crate::{Error, Kind, Result};
 use jiff::Zoned;
-use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::str::FromStr;
-
-/// How many of one sort to keep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keep {
-    /// The rule is not used.
-    #[default]
-    Unset,
-    /// The newest so many.
-    Count(u32),
-    /// All of them.
-    All,
-}
-
-impl FromStr for Keep {
-    type Err = Error;
-
-    /// A number, or `unlimited` or `-1` for all.
-    fn from_str(text: &str) -> Result<Self> {
-        match text {
-            "unlimited" | "-1" => Ok(Keep::All),
-            "0" => Ok(Keep::Unset),
-            _ => text.parse().map(Keep::Count).map_err(|_| {
-                Error::new(Kind::Config, format!("read \"{text}\" as a number of snapshots"))
-                    .hint("write a number, or \"unlimited\"")
-            }),
-        }
-    }
-}
-
-impl Keep {
-    fn take(&mut self) -> bool {
-        match self {
-            Keep::Unset => false,
-            Keep::All => true,
-            Keep::Count(left) => {
-                let some = *left > 0;
-                *left = left.saturating_sub(1);
-                some
-            }
-        }
-    }
-
-    fn has_some_left(self) -> bool {
-        !matches!(self, Keep::Unset | Keep::Count(0))
-    }
-}
-
-/// A calendar length of time, as in `1y5m7d2h`; `m` is months, as restic has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Age {
-    /// Years.
-    pub years: u16,
-    /// Months.
-    pub months: u16,
-    /// Days.
-    pub days: u16,
-    /// Hours.
-    pub hours: u16,
-}
-
-impl FromStr for Age {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let bad = || {
-            Error::new(Kind::Config, format!("read \"{text}\" as an age"))
-                .hint("write years, months, days and hours, as in \"1y5m7d2h\"")
-        };
-        let mut age = Age::default();
-        let mut rest = text.trim();
-        while !rest.is_empty() {
-            let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
-            let number = rest[..end].parse().map_err(|_| bad())?;
-            match rest.as_bytes()[end] {
-                b'y' => age.years = number,
-                b'm' => age.months = number,
-                b'd' => age.days = number,
-                b'h' => age.hours = number,
-                _ => return Err(bad()),
-            }
-            rest = &rest[end + 1..];
-        }
-        Ok(age)
-    }
-}
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts = [(self.years, 'y'), (self.months, 'm'), (self.days, 'd'), (self.hours, 'h')];
-        parts.iter().filter(|(n, _)| *n > 0).try_for_each(|(n, unit)| write!(f, "{n}{unit}"))
-    }
-}
-
-impl Age {
-    fn is_zero(self) -> bool {
-        self == Age::default()
-    }
-
-    /// The moment so long before `end`, in the zone of `end`. A day that the month does not have runs
-    /// over into the next month, as in Go. `None` if it lies before the calendar begins: always.
-    fn before(self, end: &Zoned) -> Option<Zoned> {
-        let months = i32::from(end.year()) * 12 + i32::from(end.month())
-            - 1
-            - i32::from(self.years) * 12
-            - i32::from(self.months);
-        let year = i16::try_from(months.div_euclid(12)).ok()?;
-        let month = i8::try_from(months.rem_euclid(12) + 1).ok()?;
-        let days = i32::from(end.day()) - 1 - i32::from(self.days);
-        let date = Date::new(year, month, 1).ok()?.checked_add(jiff::Span::new().days(days)).ok()?;
-        let moment = date.to_datetime(end.time()).to_zoned(end.time_zone().clone()).ok()?;
-        moment.checked_sub(jiff::Span::new().hours(self.hours)).ok()
-    }
-}
 
 /// What to keep. A snapshot stays if any rule wants it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -325,25 +211,17 @@ fn group_key(candidate: &Candidate, by: GroupBy) -> GroupKey {
     let host = if by.host { candidate.host.clone() } else { String::new() };
     (host, sorted(&candidate.paths, by.paths), sorted(&candidate.tags, by.tags))
 }
-
 /// What a snapshot has in common with the others of its hour, day...
 type Period = fn(&Zoned, usize) -> i64;
 
 const PERIODS: [(&str, Period); 6] = [
     ("last", |_, nr| nr as i64),
-    ("hourly", |t, _| i64::from(t.hour()) + 100 * ymd(t)),
-    ("daily", |t, _| ymd(t)),
-    ("weekly", |t, _| {
-        let week = t.date().iso_week_date();
-        i64::from(week.year()) * 100 + i64::from(week.week())
-    }),
-    ("monthly", |t, _| ymd(t) / 100),
-    ("yearly", |t, _| i64::from(t.year())),
+    ("hourly", |t, _| rules::hour(t)),
+    ("daily", |t, _| rules::day(t)),
+    ("weekly", |t, _| rules::week(t)),
+    ("monthly", |t, _| rules::month(t)),
+    ("yearly", |t, _| rules::year(t)),
 ];
-
-fn ymd(t: &Zoned) -> i64 {
-    i64::from(t.year()) * 10_000 + i64::from(t.month()) * 100 + i64::from(t.day())
-}
 
 /// One rule under way: what is left of it and the period it kept last.
 struct Rule {
@@ -373,7 +251,7 @@ impl Rule {
     }
 }
 
-fn rules(policy: &Policy, newest: Option<&Zoned>) -> Vec<Rule> {
+fn rules_of(policy: &Policy, newest: Option<&Zoned>) -> Vec<Rule> {
     let counts = [policy.last, policy.hourly, policy.daily, policy.weekly, policy.monthly, policy.yearly];
     let ages = [
         policy.within_hourly,
@@ -402,7 +280,7 @@ fn rules(policy: &Policy, newest: Option<&Zoned>) -> Vec<Rule> {
 
 fn apply(newest_first: &[&Candidate], policy: &Policy, now: &Zoned) -> (Vec<Kept>, Vec<String>) {
     let newest = newest_first.iter().map(|c| &c.time).find(|time| *time < now);
-    let mut rules = rules(policy, newest);
+    let mut rules = rules_of(policy, newest);
     let since = newest.and_then(|newest| policy.within.before(newest));
     let (mut keep, mut remove) = (Vec::new(), Vec::new());
     for (nr, candidate) in newest_first.iter().enumerate() {
@@ -515,17 +393,6 @@ mod tests {
         let plan = plan(&all, &policy, GroupBy::default(), &now()).unwrap();
         assert_eq!(plan.future, ["z"]);
         assert_eq!(plan.groups[0].keep.iter().map(|k| k.id.as_str()).collect::<String>(), "ze");
-    }
-
-    #[test]
-    fn ages_count_the_calendar() {
-        let end = at("", "2025-03-31T12:00:00Z").time;
-        let before = |age: &str| age.parse::<Age>().unwrap().before(&end).unwrap().timestamp().to_string();
-        assert_eq!(before("1m"), "2025-03-03T12:00:00Z", "February has no 31st day");
-        assert_eq!(before("1y2d3h"), "2024-03-29T09:00:00Z");
-        assert!("5".parse::<Age>().is_err() && "1x".parse::<Age>().is_err());
-        assert_eq!("2y3d".parse::<Age>().unwrap().to_string(), "2y3d");
-        assert!("65535y".parse::<Age>().unwrap().before(&end).is_none());
     }
 
     #[test]
