@@ -2,10 +2,13 @@
 //! into. Both are signed statements, so that nobody who can only write to a location can lift a hold.
 
 use crate::attest::{self, Reading};
+use crate::audit;
 use crate::point::{self, Point};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
 use recoup_core::attest::{Hold, Statement};
+use recoup_core::audit::Details;
+use recoup_core::audit::words::{Hex, Name, Reason};
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
@@ -87,7 +90,16 @@ pub async fn say(session: &Session, what: Say, point: &str, reason: &str) -> Res
         .hint("`recoup keys add signing` makes a signing key")
     };
     let history = attest::look(session, &place, &repository, Reading::New).await?;
-    attest::state(session, &place, &mut history.ok_or_else(unsigned)?, statement).await?;
+    let mut history = history.ok_or_else(unsigned)?;
+    let word = if what == Say::Hold { "hold" } else { "release" };
+    let details = Details {
+        verb: Some(Name::of(word)),
+        point: Hex::of(&found.id),
+        reason: Some(Reason::of(&reason)),
+        ..Details::default()
+    };
+    audit::record(session, audit::Event::Hold, None, details).await?;
+    attest::state(session, &place, &mut history, statement).await?;
     let mut report = HoldReport {
         point: found.id.clone(),
         name: found.name(),

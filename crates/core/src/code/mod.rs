@@ -30,7 +30,7 @@ pub struct Code {
     pub next: &'static str,
 }
 
-const TABLES: [&[Code]; 10] = [
+const TABLES: [&[Code]; 11] = [
     config::CODES,
     contract::CODES,
     repo::CODES,
