@@ -244,7 +244,7 @@ fn holds_and_deletions_are_written_down_before_they_are_stated() {
         ["hold", "hold", "configuration", "refusal refused", "deletion intent", "deletion result pass"];
     assert_eq!(events(&world, &project, &["-n", "6"]), expected);
     let text = run(&world, &project, &["audit", "log", "-n", "6"]).expect_code(0).stdout;
-    assert!(text.contains("because: the auditor asked") && text.contains("release"), "{text}");
+    assert!(text.contains("because: the auditor asked") && text.contains("hold-release"), "{text}");
     run(&world, &project, &["audit", "verify"]).expect_code(0);
 }
 

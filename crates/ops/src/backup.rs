@@ -36,7 +36,7 @@ use recoup_repo::repository::Repository;
 use recoup_repo::snapshot::{is_overtaken, overtaken};
 use recoup_repo::write::{Earlier, Parent, WriteOptions, Writer};
 use recoup_repo::{Id, Snapshot};
-use recoup_sources::{CaptureContext, Facts, TreeCounts};
+use recoup_sources::{CaptureContext, Facts, Position, TreeCounts};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -244,19 +244,7 @@ impl<'a> BackupRun<'a> {
             self.finding(unreadable(address, errors, &self.errors));
         }
         let position = capture.position;
-        let said = match &proof.why {
-            Some(why) => why.clone(),
-            None => position.as_ref().map_or_else(
-                || {
-                    format!(
-                        "{} read to {} end",
-                        counted(files, "file"),
-                        if files == 1 { "its" } else { "their" }
-                    )
-                },
-                ToString::to_string,
-            ),
-        };
+        let said = proof.why.clone().unwrap_or_else(|| read_whole(position.as_ref(), files));
         let config = &self.session.config().sources[name];
         let record = SourceRecord {
             name: name.to_owned(),
@@ -500,6 +488,12 @@ impl Timer {
 enum SourceOrStore {
     Source(Error),
     Store(Error),
+}
+
+/// What is said of a source that was read completely.
+fn read_whole(position: Option<&Position>, files: u64) -> String {
+    let theirs = if files == 1 { "its" } else { "their" };
+    position.map_or_else(|| format!("{} read to {theirs} end", counted(files, "file")), ToString::to_string)
 }
 
 /// The files of a scratch folder and of the folders in it.

@@ -7,8 +7,8 @@ use crate::point::{self, Point};
 use crate::session::{Place, Session};
 use jiff::Timestamp;
 use recoup_core::attest::{Hold, Statement};
-use recoup_core::audit::Details;
 use recoup_core::audit::words::{Hex, Name, Reason};
+use recoup_core::audit::{Details, Event};
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::name::escape;
 use recoup_core::{Error, Kind, Result};
@@ -89,17 +89,15 @@ pub async fn say(session: &Session, what: Say, point: &str, reason: &str) -> Res
         .effect("nothing was changed")
         .hint("`recoup keys add signing` makes a signing key")
     };
-    let history = attest::look(session, &place, &repository, Reading::New).await?;
-    let mut history = history.ok_or_else(unsigned)?;
-    let word = if what == Say::Hold { "hold" } else { "release" };
     let details = Details {
-        verb: Some(Name::of(word)),
         point: Hex::of(&found.id),
+        verb: Some(Name::of(if what == Say::Hold { "hold-add" } else { "hold-release" })),
         reason: Some(Reason::of(&reason)),
         ..Details::default()
     };
-    audit::record(session, audit::Event::Hold, None, details).await?;
-    attest::state(session, &place, &mut history, statement).await?;
+    audit::record(session, Event::Hold, None, details).await?;
+    let history = attest::look(session, &place, &repository, Reading::New).await?;
+    attest::state(session, &place, &mut history.ok_or_else(unsigned)?, statement).await?;
     let mut report = HoldReport {
         point: found.id.clone(),
         name: found.name(),

@@ -2,6 +2,7 @@
 #![allow(
     missing_docs,
     clippy::disallowed_methods,
+    clippy::print_stdout,
     clippy::unwrap_used,
     reason = "test code may touch the world"
 )]

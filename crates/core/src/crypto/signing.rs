@@ -37,7 +37,7 @@ impl SigningKey {
     pub fn from_seed(seed: &[u8; SEED_BYTES], comment: &str) -> Result<Self> {
         let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(seed));
         let key = PrivateKey::new(pair, comment);
-        key.map(SigningKey).map_err(|e| Error::bug("make a signing key").caused_by(e))
+        key.map(SigningKey).map_err(|e| Error::bug(format!("make a signing key: {e}")))
     }
 
     /// Reads a private key file of OpenSSH.
@@ -67,7 +67,7 @@ impl SigningKey {
     /// `Kind::Bug` if it cannot be written down.
     pub fn encode(&self) -> Result<Secret> {
         let text = self.0.to_openssh(LineEnding::LF);
-        let text = text.map_err(|e| Error::bug("write a signing key down").caused_by(e))?;
+        let text = text.map_err(|e| Error::bug(format!("write a signing key down: {e}")))?;
         Ok(Secret::new(text.as_bytes().to_vec()))
     }
 
@@ -83,7 +83,7 @@ impl SigningKey {
     /// # Errors
     /// `Kind::Bug` if it cannot be signed.
     pub fn sign(&self, namespace: &str, message: &[u8]) -> Result<String> {
-        let failed = |e: ssh_key::Error| Error::bug("sign a record").caused_by(e);
+        let failed = |e: ssh_key::Error| Error::bug(format!("sign a record: {e}"));
         let signature = self.0.sign(namespace, HashAlg::Sha512, message).map_err(failed)?;
         signature.to_pem(LineEnding::LF).map_err(failed)
     }
@@ -93,7 +93,7 @@ impl SigningKey {
     /// # Errors
     /// `Kind::Bug` if it cannot be signed.
     pub fn sign_bare(&self, message: &[u8]) -> Result<[u8; SIGNATURE_BYTES]> {
-        let signature = self.0.try_sign(message).map_err(|e| Error::bug("sign a note").caused_by(e))?;
+        let signature = self.0.try_sign(message).map_err(|e| Error::bug(format!("sign a note: {e}")))?;
         signature.as_bytes().try_into().map_err(|e| Error::bug("sign a note").caused_by(e))
     }
 }

@@ -16,7 +16,7 @@ pub use verify::{AuditReport, CopyLine, CopyState, verify, verify_file};
 use self::file::{Draft, LogFile};
 use crate::session::Session;
 use crate::signing::{Signing, signing};
-pub use recoup_core::audit::Event;
+use recoup_core::audit::Event;
 use recoup_core::audit::words::{Code, Fault, Name};
 use recoup_core::audit::{Details, Phase};
 use recoup_core::crypto::Signer;

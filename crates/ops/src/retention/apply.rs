@@ -16,14 +16,14 @@ pub use deed::{Deleted, LocationDeleted};
 
 use super::{each_once, facts, noticed_in, policies, proven, zone};
 use crate::attest::{self, History, Reading};
-use crate::audit::{self, Reported, Told, Trail};
+use crate::audit::{self as audit_log, Reported, Told, Trail};
 use crate::clock;
 use crate::point::Listing;
 use crate::session::{Place, Session};
 use jiff::Timestamp;
 use recoup_core::attest::{Planned, Statement};
-use recoup_core::audit::Details;
 use recoup_core::audit::words::{Hex, Name, Reason};
+use recoup_core::audit::{self, Details};
 use recoup_core::canonical::canonical_json;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::retention::Retain;
@@ -81,13 +81,24 @@ pub struct ApplyReport {
     pub findings: Vec<Finding>,
 }
 
+impl ApplyReport {
+    /// What the audit log keeps before anything is done.
+    fn intended(&self, due: usize) -> Details {
+        Details {
+            plan: Hex::of(&self.hash),
+            points: Some((self.new.len() + due) as u64),
+            ..Details::default()
+        }
+    }
+}
+
 impl Reported for ApplyReport {
     fn told(&self) -> Told {
         let details = Details {
-            locations: self.deleted.locations.iter().map(|l| Name::of(&l.name)).collect(),
             plan: Hex::of(&self.hash),
             points: Some(self.deleted.points.len() as u64),
             bytes: Some(self.deleted.locations.iter().map(|l| l.bytes_freed).sum()),
+            locations: self.deleted.locations.iter().map(|l| Name::of(&l.name)).collect(),
             ..Details::default()
         };
         Told { run: String::new(), outcome: self.outcome, details, proven: Vec::new() }
@@ -114,7 +125,10 @@ pub(super) struct Open {
 pub async fn apply(session: &Session, options: &ApplyOptions) -> Result<ApplyReport> {
     let mut trail = Trail::new(session, audit::Event::Deletion);
     let done = unrecorded(session, options, &mut trail).await;
-    if options.dry_run { done } else { trail.end(done).await }
+    if options.dry_run {
+        return done;
+    }
+    trail.end(done).await
 }
 
 async fn unrecorded(session: &Session, options: &ApplyOptions, trail: &mut Trail<'_>) -> Result<ApplyReport> {
@@ -161,10 +175,9 @@ async fn unrecorded(session: &Session, options: &ApplyOptions, trail: &mut Trail
         report.outcome = Outcome::Refused;
     }
     confirmed(&report, options)?;
-    let is_idle = report.new.is_empty() && due.is_empty();
-    if !options.dry_run && !is_idle {
-        let points = Some((report.new.len() + due.len()) as u64);
-        trail.intent("", Details { plan: Hex::of(&report.hash), points, ..Details::default() }).await?;
+    let does_something = !report.new.is_empty() || !due.is_empty();
+    if does_something && !options.dry_run {
+        trail.intent(&session.run_id('T'), report.intended(due.len())).await?;
     }
     if !report.new.is_empty() && !options.dry_run {
         let grace = options.grace.map_or(GRACE, |span| span.0);
@@ -207,13 +220,9 @@ pub async fn undo(session: &Session, plan: &str, reason: &str) -> Result<Planned
             }));
     };
     let (hash, undone) = ((*hash).clone(), (*undone).clone());
-    let details = Details {
-        plan: Hex::of(&hash),
-        points: Some(undone.points.len() as u64),
-        reason: Some(Reason::of(&reason)),
-        ..Details::default()
-    };
-    audit::record(session, audit::Event::Hold, None, details).await?;
+    let (plan, points) = (Hex::of(&hash), Some(undone.points.len() as u64));
+    let details = Details { plan, points, reason: Some(Reason::of(&reason)), ..Details::default() };
+    audit_log::record(session, audit::Event::Hold, None, details).await?;
     state_everywhere(session, &mut open, Statement::Undone { plan: hash, reason, by: by(session) }).await?;
     Ok(undone)
 }
@@ -246,13 +255,9 @@ pub async fn lost(session: &Session, point: &str, reason: &str) -> Result<Vec<St
             ));
     }
     let points: Vec<String> = points.into_iter().collect();
-    let details = Details {
-        point: points.first().and_then(|id| Hex::of(id)),
-        points: Some(points.len() as u64),
-        reason: Some(Reason::of(&reason)),
-        ..Details::default()
-    };
-    audit::record(session, audit::Event::Approval, None, details).await?;
+    let number = Some(points.len() as u64);
+    let details = Details { points: number, reason: Some(Reason::of(&reason)), ..Details::default() };
+    audit_log::record(session, audit::Event::Approval, None, details).await?;
     let statement = Statement::Loss { points: points.clone(), reason, by: by(session) };
     state_everywhere(session, &mut open, statement).await?;
     Ok(points)
