@@ -220,6 +220,34 @@ fn no_secret_no_row_and_no_content_gets_into_the_log() {
     }
 }
 
+#[test]
+fn holds_and_deletions_are_written_down_before_they_are_stated() {
+    let world = World::new();
+    let project = project(&world);
+    for n in 0..3 {
+        fs::write(project.join("media/a.txt"), format!("version {n}")).unwrap();
+        run(&world, &project, &["backup"]).expect_code(0);
+    }
+    run(&world, &project, &["hold", "add", "latest", "--reason", "the auditor asked"]).expect_code(0);
+    run(&world, &project, &["hold", "release", "latest", "--reason", "it is over"]).expect_code(0);
+    let file = project.join("recoup.toml");
+    let config = fs::read_to_string(&file).unwrap();
+    let lines = config.lines().filter(|line| !line.starts_with("retain"));
+    let policy = |line: &str| if line.starts_with("[class.") { "\nretain = { min = 1 }" } else { "" };
+    let edited: Vec<String> = lines.map(|line| format!("{line}{}", policy(line))).collect();
+    fs::write(&file, edited.join("\n")).unwrap();
+    let shown = run(&world, &project, &["retention", "apply", "--dry-run", "--output", "json"]).json();
+    let hash = shown["hash"].as_str().unwrap();
+    run(&world, &project, &["retention", "apply"]).expect_code(5);
+    run(&world, &project, &["retention", "apply", "--confirm", &hash[..8]]).expect_code(0);
+    let expected =
+        ["hold", "hold", "configuration", "refusal refused", "deletion intent", "deletion result pass"];
+    assert_eq!(events(&world, &project, &["-n", "6"]), expected);
+    let text = run(&world, &project, &["audit", "log", "-n", "6"]).expect_code(0).stdout;
+    assert!(text.contains("because: the auditor asked") && text.contains("hold-release"), "{text}");
+    run(&world, &project, &["audit", "verify"]).expect_code(0);
+}
+
 fn everything_below(folder: &Path) -> String {
     let read = |path: PathBuf| {
         if path.is_dir() { everything_below(&path) } else { fs::read_to_string(path).unwrap() }

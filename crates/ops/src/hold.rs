@@ -95,7 +95,7 @@ pub async fn say(session: &Session, what: Say, point: &str, reason: &str) -> Res
         reason: Some(Reason::of(&reason)),
         ..Details::default()
     };
-    audit::record(session, Event::Approval, Some(Outcome::Pass), details).await?;
+    audit::record(session, Event::Hold, None, details).await?;
     let history = attest::look(session, &place, &repository, Reading::New).await?;
     attest::state(session, &place, &mut history.ok_or_else(unsigned)?, statement).await?;
     let mut report = HoldReport {

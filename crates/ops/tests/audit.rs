@@ -148,9 +148,7 @@ async fn row_170_a_log_that_is_lost_or_cut_short_comes_back_from_its_copy() {
     );
     assert_eq!(all[4].event, Event::KeyUse);
     let report = verified(&app).await;
-    assert_eq!((report.outcome, report.copies[0].state), (Outcome::Pass, CopyState::Behind));
-    app.backup().await;
-    assert_eq!(verified(&app).await.copies[0].state, CopyState::Same);
+    assert_eq!((report.outcome, report.copies[0].state), (Outcome::Pass, CopyState::Same));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,7 +242,8 @@ async fn what_cannot_be_written_down_is_not_begun_and_backups_go_on() {
     let aside = app.restore(None).await;
     assert!(ids(&aside.findings).contains(&"R0137"), "{:?}", aside.findings);
     let made = backup(&app.session(), &BackupOptions::default()).await.unwrap();
-    assert!(made.point.is_some() && ids(&made.findings).contains(&"R0137"), "{:?}", made.findings);
+    assert!(made.point.is_some(), "{:?}", made.findings);
+    assert!(ids(&made.findings).contains(&"R0137"), "{:?}", made.findings);
 
     fs::remove_file(folder(&app)).unwrap();
     fs::rename(app.path("away"), folder(&app)).unwrap();

@@ -20,8 +20,8 @@ use std::path::PathBuf;
 
 /// The audit log: what was done here, by whom, and whether anybody touched the log.
 ///
-/// Every backup, restore, promote, rollback, drill, verify, use of a key, refusal and change of the
-/// configuration has a record. It holds names, numbers and codes, and no secret or data.
+/// Every backup, restore, promote, rollback, drill, verify, deletion, hold, use of a key, refusal and change of
+/// the configuration has a record. It holds names, numbers and codes, and no secret or data.
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  recoup audit log --since \"today 00:00\" --event promote\n  recoup audit verify\n  recoup audit export --write audit.jsonl\n  recoup audit verify --file audit.jsonl --signer \"ssh-ed25519 AAAA...\""
@@ -171,6 +171,9 @@ fn what(details: &Details) -> String {
     }
     if !details.locations.is_empty() {
         say(format!("at {}", names(&details.locations)));
+    }
+    if let Some(points) = details.points.filter(|_| details.plan.is_some() || details.reason.is_some()) {
+        say(counted(points, "point"));
     }
     if details.accepted_damage {
         say("damage accepted".into());

@@ -92,6 +92,9 @@ impl Verb {
 
     /// Whether the verb itself writes into the audit log that it was refused.
     pub(crate) fn records_itself(&self) -> bool {
+        if let Verb::Retention(a) = self {
+            return a.kind() == "retention apply";
+        }
         matches!(
             self,
             Verb::Backup(_)

@@ -81,6 +81,8 @@ pub enum Event {
     Verify,
     /// Something that was stored was deleted.
     Deletion,
+    /// A point must stay, or need not any more.
+    Hold,
     /// Somebody approved an operation, or took it back.
     Approval,
     /// A key was shown or used by a person.
@@ -285,6 +287,7 @@ impl Event {
             Event::Drill => "drill",
             Event::Verify => "verify",
             Event::Deletion => "deletion",
+            Event::Hold => "hold",
             Event::Approval => "approval",
             Event::KeyUse => "key-use",
             Event::Refusal => "refusal",
@@ -294,7 +297,7 @@ impl Event {
     }
 
     /// Every event.
-    pub const ALL: [Event; 13] = [
+    pub const ALL: [Event; 14] = [
         Event::Backup,
         Event::Restore,
         Event::Resume,
@@ -303,6 +306,7 @@ impl Event {
         Event::Drill,
         Event::Verify,
         Event::Deletion,
+        Event::Hold,
         Event::Approval,
         Event::KeyUse,
         Event::Refusal,

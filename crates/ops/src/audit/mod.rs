@@ -16,8 +16,9 @@ pub use verify::{AuditReport, CopyLine, CopyState, verify, verify_file};
 use self::file::{Draft, LogFile};
 use crate::session::Session;
 use crate::signing::{Signing, signing};
+use recoup_core::audit::Event;
 use recoup_core::audit::words::{Code, Fault, Name};
-use recoup_core::audit::{Details, Event, Phase};
+use recoup_core::audit::{Details, Phase};
 use recoup_core::crypto::Signer;
 use recoup_core::event::{Event as Happened, Finding, Outcome, Severity};
 use recoup_core::{Error, Kind, Result};
@@ -88,7 +89,7 @@ impl<'a> Trail<'a> {
     }
 
     async fn begin(&mut self, run: &str, details: Details) -> Result<()> {
-        self.run = Some(Name::of(run));
+        self.run = Some(Name::of(run)).filter(|_| !run.is_empty());
         let draft =
             Draft { phase: Some(Phase::Intent), run: self.run.clone(), ..Draft::new(self.event, details) };
         self.intent = Some(write(self.session, draft).await?);
@@ -163,7 +164,7 @@ impl<'a> Trail<'a> {
     }
 }
 
-/// Writes down one event that has no end.
+/// Writes down one event that has no end, before it is made true.
 ///
 /// # Errors
 /// `Kind::Refused` `E0680` if it cannot be written; what the record speaks of must not be done then.
@@ -174,13 +175,16 @@ pub async fn record(
     details: Details,
 ) -> Result<()> {
     let draft = Draft { outcome, ..Draft::new(event, details) };
-    let written = write(session, draft).await;
-    written.map(drop).map_err(|cause| {
+    write(session, draft).await.map_err(|cause| {
         Error::new(Kind::Refused, format!("go on: the {} cannot be written into the audit log", event.word()))
             .code(NOT_WRITTEN)
             .effect("nothing was done")
             .caused_by(cause)
-    })
+    })?;
+    for finding in copy(session, &[]).await {
+        session.env().emit(Happened::Finding(finding));
+    }
+    Ok(())
 }
 
 /// Writes down that a guard said no to a verb that leaves no trail of its own. Other errors are no event.

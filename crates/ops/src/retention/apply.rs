@@ -222,7 +222,7 @@ pub async fn undo(session: &Session, plan: &str, reason: &str) -> Result<Planned
     let (hash, undone) = ((*hash).clone(), (*undone).clone());
     let (plan, points) = (Hex::of(&hash), Some(undone.points.len() as u64));
     let details = Details { plan, points, reason: Some(Reason::of(&reason)), ..Details::default() };
-    audit_log::record(session, audit::Event::Approval, Some(Outcome::Pass), details).await?;
+    audit_log::record(session, audit::Event::Hold, None, details).await?;
     state_everywhere(session, &mut open, Statement::Undone { plan: hash, reason, by: by(session) }).await?;
     Ok(undone)
 }
@@ -257,7 +257,7 @@ pub async fn lost(session: &Session, point: &str, reason: &str) -> Result<Vec<St
     let points: Vec<String> = points.into_iter().collect();
     let number = Some(points.len() as u64);
     let details = Details { points: number, reason: Some(Reason::of(&reason)), ..Details::default() };
-    audit_log::record(session, audit::Event::Approval, Some(Outcome::Pass), details).await?;
+    audit_log::record(session, audit::Event::Approval, None, details).await?;
     let statement = Statement::Loss { points: points.clone(), reason, by: by(session) };
     state_everywhere(session, &mut open, statement).await?;
     Ok(points)
