@@ -353,3 +353,37 @@ async fn a_deletion_that_is_killed_anywhere_is_finished_by_the_next_run() {
     println!("killed {killed} times, {step} changes apart; every next run came to the same end");
     assert!(killed * step > 10 || first_change() > 0);
 }
+
+/// Ten days as they are; in the night 40 % of the files are encrypted, and nobody looks for a month, in which the
+/// policy is applied every day: the day before is still there, and is restored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_177_the_day_before_the_blow_outlives_a_month_of_retention() {
+    let (app, clock) = with("{ all = \"2d\", daily = 3 }", "");
+    let media = app.path("project/media/2026");
+    for n in 0..30_u32 {
+        fs::write(media.join(format!("text-{n}")), format!("page {n}\n").repeat(4000)).unwrap();
+    }
+    let made = days(&app, &clock, 10).await;
+    let first = planned(&app).await;
+    assert!(!first.new.is_empty());
+    for n in 0..15_u64 {
+        let mut noise = vec![0; 40_000];
+        recoup_core::env::Entropy::fill(&*recoup_testkit::env::SeededEntropy::new(n), &mut noise);
+        fs::write(media.join(format!("text-{}", n * 2)), noise).unwrap();
+    }
+    let struck = app.backup().await;
+    assert_eq!(struck.outcome, Outcome::Partial);
+    assert!(struck.findings.iter().any(|f| f.id == "R0120"), "{:?}", struck.findings);
+    let mut deleted = 0;
+    for _ in 0..30 {
+        clock.advance(DAY);
+        app.backup().await;
+        let report = apply(&app.session(), &ApplyOptions::default()).await.unwrap();
+        deleted += report.deleted.points.len();
+    }
+    let left = there(&app, None).await;
+    assert!(made.iter().all(|id| left.contains(id)), "nothing from before the blow went");
+    assert!(deleted > 0, "retention went on with what came after it");
+    let restored = app.restore(Some(&made[9][..12])).await;
+    assert_eq!(restored.outcome, Outcome::Pass);
+}
