@@ -311,15 +311,17 @@ fn the_schema_in_the_reference_is_the_one_in_the_code() {
 /// Pieces of configuration that the guides show, each beside what every configuration has.
 #[test]
 fn what_the_guides_show_of_a_configuration_is_read() {
-    const HEAD: &str = "version = 1\napp = \"shop\"\n[location.local]\nkind = \"local\"\npath = \"../repo\"\n\
-                        [keys]\npassword = { file = \"../password\" }\n";
+    const HEAD: &str =
+        "version = 1\napp = \"shop\"\n[location.local]\nkind = \"local\"\npath = \"../repo\"\n";
+    const KEYS: &str = "[keys]\npassword = { file = \"../password\" }\n";
     let guides = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guides");
     let mut read = 0;
     for page in std::fs::read_dir(guides).unwrap().map(|e| e.unwrap().path()) {
         let text = std::fs::read_to_string(&page).unwrap();
         for block in text.split("\n```toml\n").skip(1) {
             let block = block.split("\n```").next().unwrap();
-            let whole = format!("{HEAD}{block}\n");
+            let keys = if block.contains("[keys]") { "" } else { KEYS };
+            let whole = format!("{HEAD}{keys}{block}\n");
             let parsed = parse(&whole, Path::new("/project/recoup.toml"), &Variables::default());
             assert!(parsed.is_ok(), "{}: {}", page.display(), parsed.unwrap_err());
             read += 1;
