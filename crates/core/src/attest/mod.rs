@@ -5,7 +5,7 @@
 //! says which host made a point, and that none was removed: each one has a number and the hash of the one
 //! before it, and is signed with a key that only the host has.
 //!
-//! [`judge`] compares the chains found at a location with what this machine knows, and names what is wrong.
+//! [`judge()`] compares the chains found at a location with what this machine knows, and names what is wrong.
 //! The documents are canonical JSON, so that one text has one hash; signatures are SSHSIG for the namespace
 //! [`NAMESPACE`], so that `ssh-keygen -Y verify` can check them without us.
 

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Make the signing key of this machine and print the two lines of [keys] that declare it.
+    /// Make the signing key of this machine and print the two lines of the table `keys` that declare it.
     ///
     /// It goes where `signing` says, or into ~/.config/recoup, mode 0600. One that is there is kept.
     Signing,

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 ///
 /// kit.txt and kit.html say it all but the password, and hold a block that `recoup keys prove` reads back. The
 /// password goes into a secret part of its own: whole, in parts of which some are enough, or sealed by the
-/// commands of `wrap` in [keys]. Its lines are made to be typed from paper: a wrong character is told with its
+/// commands of `wrap` in the table `keys`. Its lines are made to be typed from paper: a wrong character is told with its
 /// line. No file is overwritten.
 #[derive(Args, Debug)]
 #[command(
