@@ -8,13 +8,15 @@ use recoup_core::{Error, Result};
 use recoup_store::local::durable;
 use std::path::PathBuf;
 
-/// Why nothing should be deleted now. What the clock shows is remembered for the next time, unless it is in doubt.
+/// Why nothing should be deleted now. What the clock shows is remembered for the next time, unless it is in doubt
+/// and nobody said that it `is_trusted` all the same.
 ///
 /// # Errors
 /// If the state directory cannot be written.
-pub(crate) async fn doubts<'h>(
+pub(crate) fn doubts<'h>(
     session: &Session,
     histories: impl Iterator<Item = &'h History>,
+    is_trusted: bool,
 ) -> Result<Vec<Doubt>> {
     let config = session.config();
     let newest = histories.filter_map(|h| h.judgement.heads.values().map(|head| head.time).max()).max();
@@ -27,7 +29,7 @@ pub(crate) async fn doubts<'h>(
         every: config.sources.values().filter_map(|s| config.class_of(s)?.rpo).min(),
         locations: &[],
     });
-    if found.is_empty() {
+    if found.is_empty() || is_trusted {
         write(session, &now)?;
     }
     Ok(found)

@@ -10,6 +10,7 @@ use crate::restore::{self, JournalFile};
 use crate::session::Session;
 use jiff::Timestamp;
 use recoup_core::Result;
+use recoup_core::canonical::short;
 use recoup_core::class::Class;
 use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::journal::State;
@@ -207,7 +208,7 @@ pub async fn status(session: &Session) -> Result<StatusReport> {
 fn suspicious(locations: &[AtLocation]) -> Option<Finding> {
     let points = locations.iter().flat_map(|at| &at.points);
     let point = points.filter(|p| !p.suspicions().is_empty()).max_by_key(|p| p.document.time)?;
-    let (name, id) = (point.name(), &point.id[..8]);
+    let (name, id) = (point.name(), short(&point.id));
     Some(Finding::new(
         "R0120",
         Severity::High,

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use recoup_core::event::Outcome;
 use recoup_core::{Error, Kind, Result};
+use recoup_ops::backup::{BackupOptions, backup};
 use recoup_ops::hold::{Say, say};
 use recoup_ops::points::points;
 use recoup_ops::retention::apply::{ApplyOptions, ApplyReport, apply, lost, undo};
@@ -386,4 +387,35 @@ async fn row_177_the_day_before_the_blow_outlives_a_month_of_retention() {
     assert!(deleted > 0, "retention went on with what came after it");
     let restored = app.restore(Some(&made[9][..12])).await;
     assert_eq!(restored.outcome, Outcome::Pass);
+}
+
+/// A hold and a suspicion that only one location has heard of keep points at the other, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_location_never_heard_of_keeps_its_points_all_the_same() {
+    for is_hold in [true, false] {
+        let (app, clock) = with("{ min = 1 }", FAR);
+        let made = days(&app, &clock, 3).await;
+        let dry = ApplyOptions { dry_run: true, ..ApplyOptions::default() };
+        let hash = apply(&app.session(), &dry).await.unwrap().hash;
+        let soon = ApplyOptions { grace: Some("1m".parse().unwrap()), ..confirm(&hash) };
+        assert_eq!(apply(&app.session(), &soon).await.unwrap().new.len(), 2);
+        // The other disk is away while somebody holds the first point, or while the rows are lost.
+        fs::rename(app.path("far"), app.path("away")).unwrap();
+        if is_hold {
+            let held = say(&app.session(), Say::Hold, &made[0], "the audit wants it").await.unwrap();
+            assert_eq!(held.outcome, Outcome::Partial);
+        } else {
+            app.db().execute("delete from orders", []).unwrap();
+            let near = BackupOptions { location: Some("local".into()), ..BackupOptions::default() };
+            assert_eq!(backup(&app.session(), &near).await.unwrap().outcome, Outcome::Partial);
+        }
+        // Then the first disk is away, and the other is back.
+        fs::rename(app.path("repo"), app.path("elsewhere")).unwrap();
+        fs::rename(app.path("away"), app.path("far")).unwrap();
+        clock.advance(Duration::from_secs(3600));
+        let report = apply(&app.session(), &ApplyOptions::default()).await.unwrap();
+        assert!(!report.deleted.points.contains(&made[0]), "{report:#?}");
+        assert!(there(&app, Some("far")).await.contains(&made[0]), "hold: {is_hold}");
+        assert_eq!(report.deleted.points.is_empty(), !is_hold, "{report:#?}");
+    }
 }

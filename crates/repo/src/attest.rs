@@ -9,18 +9,19 @@
 //! say enough to know a statement that was read before without reading it again.
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use recoup_core::attest::{DOCUMENT_BYTES_MAX, Sealed};
 use recoup_core::crypto::Signer;
 use recoup_core::{Error, Kind, Result};
-use recoup_store::{Key, Put, Store, StoreExt};
+use recoup_store::{Key, Put, Store};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The folder of all attestations.
 pub const PREFIX: &str = "recoup/attest";
 const DIGITS: usize = 10;
 const HASH_DIGITS: usize = 16;
-/// Statements that are listed; one a minute for ten years has fewer.
-const NAMES_MAX: usize = 8_000_000;
+/// Statements that are listed; one every five minutes for nine years has fewer.
+const NAMES_MAX: usize = 1_000_000;
 
 /// The name of a statement.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +80,8 @@ impl Name {
 /// As the store says; `Kind::Refused` if there are more than any application makes.
 pub async fn list(store: &dyn Store) -> Result<Found> {
     let mut halves: BTreeMap<Name, (bool, bool)> = BTreeMap::new();
-    for meta in store.list_all(PREFIX).await? {
+    let mut listing = store.list(PREFIX);
+    while let Some(meta) = listing.try_next().await? {
         if let Some((name, kind)) = Name::parse(meta.key.as_str()) {
             let (document, signature) = halves.entry(name).or_default();
             *(if kind == "json" { document } else { signature }) = true;
@@ -111,7 +113,10 @@ pub async fn read(store: &dyn Store, name: &Name, trusted: &[Signer]) -> Result<
     let whole = |e: Error| e.with("object", &document).with("location", store.location());
     let bytes = small(store, &document).await.map_err(whole)?;
     let signature = small(store, &name.object("sig")?).await.map_err(whole)?;
-    let sealed = Sealed::open(&bytes, &signature, trusted).map_err(whole)?;
+    let signer = trusted.iter().find(|signer| signer.name() == name.signer).ok_or_else(|| {
+        whole(Error::new(Kind::Corrupt, "read an attestation: its signer is not trusted here").code("E0670"))
+    })?;
+    let sealed = Sealed::open(&bytes, &signature, signer).map_err(whole)?;
     if Name::of(&sealed) != *name {
         let error = Error::new(Kind::Corrupt, "read an attestation: it is not what its name says");
         return Err(whole(error.code("E0670")));

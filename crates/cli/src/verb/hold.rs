@@ -5,6 +5,7 @@ use crate::render::Answer;
 use crate::render::table::table;
 use clap::{Args, Subcommand};
 use recoup_core::Result;
+use recoup_core::canonical::short;
 use recoup_core::event::Outcome;
 use recoup_core::name::escape;
 use recoup_ops::hold::{Say, list, say};
@@ -72,7 +73,7 @@ async fn said(what: Say, kind: &'static str, arguments: &SayArguments, context: 
     let text = format!(
         "{} ({}) {word}: {}\nsigned at {}\n",
         report.name,
-        &report.point[..8],
+        short(&report.point),
         report.reason,
         report.locations.join(" ")
     );
@@ -84,7 +85,7 @@ async fn listed(context: &Context) -> Result<Answer> {
     let (held, findings) = list(&session, context.globals.location.as_deref()).await?;
     let mut rows: Vec<Vec<String>> = Vec::new();
     for point in &held {
-        let id = context.style.bold(&point.point[..8]);
+        let id = context.style.bold(short(&point.point));
         for hold in &point.holds {
             let (by, since) = (escape(hold.by.as_bytes()), super::local_time(hold.since, &session.zone()));
             rows.push(vec![

@@ -94,6 +94,8 @@ pub struct Judgement {
     pub policies: Option<String>,
     /// Points that somebody looked into and released; they are not suspicious any more.
     pub released: BTreeSet<String>,
+    /// Why points are suspicious that are neither released nor gone, by point.
+    pub suspects: BTreeMap<String, Vec<String>>,
     /// Points that are stated as deleted.
     pub deleted: BTreeSet<String>,
     /// Points that were deleted as planned, or whose loss was looked into.
@@ -227,17 +229,14 @@ fn against(
     }
 }
 
-/// What the statements add up to, in the order of time. What this machine has a copy of counts as well, as
-/// far as it was seen at the location: removing a statement there does not unsay it.
+/// What the statements add up to, in the order of time. What this machine has a copy of counts as well: removing a
+/// statement at a location does not unsay it, and a hold holds where it was not heard of yet.
 fn fold(chains: &BTreeMap<&str, BTreeMap<u64, Vec<&Sealed>>>, known: &Known<'_>, judgement: &mut Judgement) {
-    let seen = |s: &&Sealed| {
-        let head = known.seen.get(&s.attestation.signer);
-        head.is_some_and(|head| s.attestation.sequence <= head.sequence)
-            && s.attestation.application == known.application
-            && s.attestation.repository == known.repository
+    let is_meant = |s: &&Sealed| {
+        s.attestation.application == known.application && s.attestation.repository == known.repository
     };
     let found = chains.values().flat_map(|chain| chain.values().flatten().copied());
-    let mut all: Vec<&Sealed> = found.chain(known.copies.iter().filter(seen)).collect();
+    let mut all: Vec<&Sealed> = found.chain(known.copies.iter().filter(is_meant)).collect();
     all.sort_by(|a, b| order(a).cmp(&order(b)));
     // Within a chain the numbers are the order, whatever the clock of the host said.
     let mut latest: BTreeMap<&str, Timestamp> = BTreeMap::new();
@@ -275,6 +274,9 @@ fn add(at: Timestamp, sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgem
             judgement.points.extend(points.iter().map(|(id, trees)| (id.clone(), stated(trees, None))));
         }
         Statement::Point(point) => {
+            if !point.suspect.is_empty() {
+                judgement.suspects.insert(point.point.clone(), point.suspect.clone());
+            }
             judgement.points.insert(point.point.clone(), stated(&point.trees(), Some(at)));
         }
         Statement::Hold { point, reason, by } => {
@@ -284,6 +286,7 @@ fn add(at: Timestamp, sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgem
         }
         Statement::Release { point, .. } => {
             judgement.holds.remove(point);
+            judgement.suspects.remove(point);
             judgement.released.insert(point.clone());
         }
         Statement::Planned { points, plan, policies, due, by } => {
@@ -305,6 +308,7 @@ fn add(at: Timestamp, sealed: &Sealed, known: &Known<'_>, judgement: &mut Judgem
                 planned.points.retain(|id| !points.contains(id));
             }
             judgement.planned.retain(|_, planned| !planned.points.is_empty());
+            judgement.suspects.retain(|id, _| !points.contains(id));
             judgement.gone.extend(points.iter().cloned());
         }
     }

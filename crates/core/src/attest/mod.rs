@@ -140,6 +140,9 @@ pub struct PointStatement {
     pub time: Timestamp,
     /// How it was captured.
     pub result: Outcome,
+    /// Why its capture is suspicious, if it is.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub suspect: Vec<String>,
     /// Its sources, in the order of capture.
     pub sources: Vec<SourceStatement>,
 }
@@ -199,18 +202,15 @@ impl Attestation {
 }
 
 impl Sealed {
-    /// Reads a document and its signature; `trusted` are the signers whose word counts here.
+    /// Reads a document that `signer` signed. Not a byte of it is looked at before its signature was checked.
     ///
     /// # Errors
-    /// `Kind::Corrupt` `E0670` if it is none, is not signed by one of them, or is not written canonically;
+    /// `Kind::Corrupt` `E0670` if it is none, is not signed by `signer`, or is not written canonically;
     /// `Kind::Unsupported` `E0671` if a newer recoup wrote it.
-    pub fn open(text: &[u8], signature: &[u8], trusted: &[Signer]) -> Result<Self> {
+    pub fn open(text: &[u8], signature: &[u8], signer: &Signer) -> Result<Self> {
         let bad = |why: &str| Error::new(Kind::Corrupt, format!("read an attestation: {why}")).code("E0670");
-        let value: Value = serde_json::from_slice(text).map_err(|_| bad("it is no JSON"))?;
-        let named = value["signer"].as_str().unwrap_or_default();
-        let signer = trusted.iter().find(|s| s.name() == named);
-        let signer = signer.ok_or_else(|| bad("no signer that is trusted here made it"))?;
         signer.verify(NAMESPACE, text, signature)?;
+        let value: Value = serde_json::from_slice(text).map_err(|_| bad("it is no JSON"))?;
         if value["schema"] != SCHEMA {
             return Err(Error::new(
                 Kind::Unsupported,
@@ -220,6 +220,9 @@ impl Sealed {
         }
         let attestation: Attestation =
             serde_json::from_value(value).map_err(|e| bad("a field is wrong").caused_by(e))?;
+        if attestation.signer != signer.name() {
+            return Err(bad("it names another signer than the one who signed it"));
+        }
         let canonical = attestation.text()?;
         if canonical.as_bytes() != text {
             return Err(bad("it is not written canonically"));

@@ -30,6 +30,7 @@ fn chain(seed: u8, length: u64) -> Vec<Sealed> {
             point: format!("p{sequence}"),
             time,
             result: Outcome::Pass,
+            suspect: Vec::new(),
             sources: vec![source],
         }));
         all.push(next(seed, &all, time, statement));
@@ -145,6 +146,16 @@ fn a_planned_deletion_is_undone_or_done_and_never_both() {
     assert_eq!(judgement.gone, BTreeSet::from(["p1".to_owned()]));
 }
 
+/// A hold that was signed at one location holds at another that never heard of it.
+#[test]
+fn what_this_machine_knows_counts_at_every_location() {
+    let mut all = chain(1, 2);
+    let hold = Statement::Hold { point: "p1".into(), reason: "audit".into(), by: "lee".into() };
+    all.push(next(1, &all, at(900), hold));
+    let judgement = judged(&all[..2], &all, &all[..2]);
+    assert_eq!((judgement.troubles.len(), judgement.holds["p1"].len()), (0, 1));
+}
+
 #[test]
 fn two_statements_with_one_number_are_a_fork() {
     let ours = chain(1, 3);
@@ -171,7 +182,7 @@ fn another_repository_is_told_apart() {
 fn only_what_is_signed_by_the_trusted_is_opened() {
     let sealed = &chain(1, 1)[0];
     let open = |text: &str, signature: &str, seed| {
-        let opened = Sealed::open(text.as_bytes(), signature.as_bytes(), &[key(seed).signer()]);
+        let opened = Sealed::open(text.as_bytes(), signature.as_bytes(), &key(seed).signer());
         opened.map_err(|e| e.stable_code())
     };
     assert_eq!(open(&sealed.text, &sealed.signature, 1).as_ref(), Ok(sealed));
@@ -212,7 +223,7 @@ proptest! {
         let place = place % (text.len() + signature.len());
         let (changed, at) = if place < text.len() { (&mut text, place) } else { (&mut signature, place - sealed.text.len()) };
         changed[at] ^= 1 << bit;
-        if let Ok(opened) = Sealed::open(&text, &signature, &[key(1).signer()]) {
+        if let Ok(opened) = Sealed::open(&text, &signature, &key(1).signer()) {
             // A line end in the armour may be written in two ways.
             prop_assert_eq!(&opened.text, &sealed.text);
         }

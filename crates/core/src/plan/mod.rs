@@ -9,16 +9,15 @@ mod forecast;
 mod order;
 mod step;
 
-pub use crate::canonical::canonical_json;
 pub use choose::{Facts, ServiceFact, SourceFact, choose, choose_drill};
 pub use compat::{Compat, Heads, Relation, compare};
 pub use forecast::{Forecast, Loss};
 pub use order::start_order;
 pub use step::{Action, Health, Phase, Step};
 
+use crate::canonical;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// What a plan ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +63,7 @@ impl Plan {
     pub fn hash(&self) -> String {
         // Plan holds strings, numbers and lists only, so it always serialises.
         let value = serde_json::to_value(self).unwrap_or_default();
-        hex::encode(Sha256::digest(canonical_json(&value)))
+        canonical::hash(&value)
     }
 
     /// The first four digits of [`Plan::hash`]: what a person types.
@@ -74,8 +73,7 @@ impl Plan {
 
     /// Whether `typed` is a prefix of the hash, at least four digits long.
     pub fn confirmed_by(&self, typed: &str) -> bool {
-        let typed = typed.trim().to_ascii_lowercase();
-        typed.len() >= 4 && self.hash().starts_with(&typed)
+        canonical::confirms(typed, &self.hash())
     }
 
     /// The steps of `phase`.

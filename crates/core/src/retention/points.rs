@@ -14,12 +14,10 @@
 use super::reason::Reason;
 use super::retain::Retain;
 use super::series::{Entry, Rules, judge, order};
-use crate::canonical::canonical_json;
 use crate::{Error, Kind, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether somebody vouches for a point.
@@ -107,26 +105,6 @@ pub struct Deleted {
     pub time: Timestamp,
     /// Why none of its sources wants it, in words.
     pub why: String,
-}
-
-impl RetentionPlan {
-    /// SHA-256 of the canonical JSON, 64 hex digits. Two plans with one hash delete the same points.
-    pub fn hash(&self) -> String {
-        // A plan holds strings, lists and maps of strings only, so it always serialises.
-        let value = serde_json::to_value(self).unwrap_or_default();
-        hex::encode(Sha256::digest(canonical_json(&value)))
-    }
-
-    /// The first four digits of [`RetentionPlan::hash`]: what a person types.
-    pub fn short_hash(&self) -> String {
-        self.hash()[..4].to_owned()
-    }
-
-    /// Whether `typed` is a prefix of the hash, at least four digits long.
-    pub fn confirmed_by(&self, typed: &str) -> bool {
-        let typed = typed.trim().to_ascii_lowercase();
-        typed.len() >= 4 && self.hash().starts_with(&typed)
-    }
 }
 
 /// Decides about `points` by the policies of their sources; days and hours are those of `zone`.

@@ -62,7 +62,7 @@ impl Memory {
             if !names.contains(&name.signer) {
                 continue;
             }
-            let text = store.get(&name.object("json")?, None).await?;
+            let Ok(text) = store.get(&name.object("json")?, None).await else { continue };
             if let Ok(sealed) = Sealed::of_copy(&text)
                 && Name::of(&sealed) == name
             {
@@ -81,10 +81,11 @@ impl Memory {
     pub(super) async fn keep(&self, repository: &str, sealed: &Sealed) -> Result<()> {
         let store = self.copies_store(repository)?;
         // A damaged copy is no copy.
-        let document: Key = Name::of(sealed).object("json")?;
-        if store.get(&document, None).await.is_ok_and(|text| text != sealed.text.as_bytes()) {
-            store.delete(&document).await?;
-            store.delete(&Name::of(sealed).object("sig")?).await?;
+        for (kind, text) in [("json", &sealed.text), ("sig", &sealed.signature)] {
+            let object: Key = Name::of(sealed).object(kind)?;
+            if store.get(&object, None).await.is_ok_and(|there| there != text.as_bytes()) {
+                store.delete(&object).await?;
+            }
         }
         attest::put(&store, sealed).await
     }

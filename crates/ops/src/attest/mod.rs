@@ -18,7 +18,9 @@ use crate::signing::{Signing, signing};
 use recoup_core::attest::{
     Attestation, Judgement, Known, PointStatement, Sealed, SourceStatement, Stated, Statement, Trouble, judge,
 };
+use recoup_core::canonical::short;
 use recoup_core::event::{Finding, Outcome, Severity};
+use recoup_core::name::escape;
 use recoup_core::units::{Span, counted};
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::attest::{self, Name};
@@ -233,6 +235,7 @@ pub(crate) async fn point_made(
         point: point.id.clone(),
         time: point.document.time,
         result,
+        suspect: point.suspicions(),
         sources: sources.collect(),
     };
     state(session, place, history, Statement::Point(Box::new(stated))).await
@@ -346,7 +349,7 @@ fn gone(place: &str, missing: &[(&str, &Stated)]) -> Option<Finding> {
         "{} that nobody deleted {}: point {} is stated under number {} of signer {}",
         counted(missing.len() as u64, "point"),
         if missing.len() == 1 { "is gone" } else { "are gone; of the newest" },
-        &id[..id.len().min(8)],
+        escape(short(id).as_bytes()),
         stated.sequence,
         stated.signer,
     );
@@ -360,7 +363,7 @@ fn unattested(place: &str, points: &[Point]) -> Option<Finding> {
         "{} without an attestation, the newest is {} ({}): shown, never counted and never deleted",
         counted(points.len() as u64, "point"),
         last.name(),
-        &last.id[..8],
+        short(&last.id),
     );
     let fix = "if no run of yours left it, somebody else writes into the repository: change its password";
     Some(Finding::new("E0675", Severity::Warning, format!("location {place}"), message, fix))

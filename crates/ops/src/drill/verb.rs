@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use recoup_core::audit;
 use recoup_core::env::Env;
-use recoup_core::event::Outcome;
+use recoup_core::event::{Finding, Outcome, Severity};
 use recoup_core::journal::{Goal, Journal, StepEvent};
 use recoup_core::moment::Moment;
 use recoup_core::name::escape;
@@ -101,6 +101,8 @@ async fn unrecorded(session: &Session, options: &DrillOptions, executable: &Path
 struct Found {
     place: Place,
     repo: recoup_repo::repository::Repository,
+    /// What is wrong with the signed history of the location.
+    distrust: Vec<Finding>,
     point: Point,
     before: Option<Point>,
     names: Vec<String>,
@@ -191,7 +193,9 @@ async fn locate(session: &Session, declared: &Drill, options: &DrillOptions) -> 
     let place = session.place(from.as_deref())?;
     let repo = session.repository(&place).await?;
     let mut catalog = session.catalog()?;
-    let mut points = attest::list(session, &place, &repo, &mut catalog, Reading::New).await?.0.points;
+    let (listing, _) = attest::list(session, &place, &repo, &mut catalog, Reading::New).await?;
+    let distrust = listing.findings.into_iter().filter(attest::is_about_trust).collect();
+    let mut points = listing.points;
     let wanted = match (&declared.sources, &declared.set) {
         (Some(sources), _) => Some(sources.clone()),
         (None, Some(set)) => session.config().consistency.get(set).map(|s| s.members.clone()),
@@ -212,6 +216,7 @@ async fn locate(session: &Session, declared: &Drill, options: &DrillOptions) -> 
     Ok(Found {
         place,
         repo,
+        distrust,
         point,
         before,
         names,
@@ -286,7 +291,7 @@ fn facts(
         with_application: declared.level == DrillLevel::Application,
         started,
         stages,
-        proofs: proofs(session, journal),
+        proofs: [distrusted(found), proofs(session, journal)].concat(),
         rpo_seconds: Some(age.max(0) as f64),
         rpo_target: strictest(&|c| c.rpo).filter(|_| found.newest),
         rto_target: strictest(&|c| c.rto),
@@ -315,6 +320,18 @@ fn ends(journal: &Journal) -> impl Iterator<Item = (&Action, Outcome, &recoup_co
         };
         Some((&journal.plan().step(record.step)?.action, outcome, record))
     })
+}
+
+/// A drill of what a location shows says little if the location does not show what it should.
+fn distrusted(found: &Found) -> Vec<(String, Check)> {
+    let serious = found.distrust.iter().filter(|f| f.severity == Severity::High);
+    let check = |f: &Finding| Check {
+        name: "signed history".to_owned(),
+        outcome: Outcome::Fail,
+        detail: f.message.clone(),
+        finding: Some(f.clone()),
+    };
+    serious.map(|f| (f.address.clone(), check(f))).collect()
 }
 
 /// What fetching and proving said, as checks. Missing files make the restored data bad.

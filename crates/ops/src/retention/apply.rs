@@ -24,15 +24,15 @@ use jiff::Timestamp;
 use recoup_core::attest::{Planned, Statement};
 use recoup_core::audit::words::{Hex, Name, Reason};
 use recoup_core::audit::{self, Details};
-use recoup_core::canonical::canonical_json;
+use recoup_core::canonical;
 use recoup_core::event::{Finding, Outcome, Severity};
+use recoup_core::name::escape;
 use recoup_core::retention::Retain;
-use recoup_core::retention::points::{self, Policies, RetentionPlan};
+use recoup_core::retention::points::{self, Doubt, Policies, RetentionPlan};
 use recoup_core::units::Span;
 use recoup_core::{Error, Kind, Result};
 use recoup_repo::repository::Repository;
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -135,14 +135,17 @@ async fn unrecorded(session: &Session, options: &ApplyOptions, trail: &mut Trail
     let _lock = session.exclusive("backup")?;
     let (mut open, mut findings) = open_all(session).await?;
     let now = session.env().now();
-    let doubts = clock::doubts(session, open.iter().map(|o| &o.history)).await?;
-    let stops = if options.trust_clock { &[] } else { doubts.as_slice() };
+    let mut stops = clock::doubts(session, open.iter().map(|o| &o.history), options.trust_clock)?;
+    if options.trust_clock {
+        findings.extend(stops.drain(..).map(|doubt| overridden(session.app(), &doubt)));
+    }
+    stops.extend(unseen_suspects(&open));
     let policies = policies(session.config());
     let all = each_once(open.iter().flat_map(|o| o.listing.points.iter().chain(&o.listing.unattested)));
     let plan = points::plan(
         &facts(&all, &proven(&session.catalog()?)?),
         &policies,
-        stops,
+        &stops,
         now,
         &zone(session.config()),
     )?;
@@ -209,9 +212,9 @@ pub async fn undo(session: &Session, plan: &str, reason: &str) -> Result<Planned
     let found: Vec<_> =
         planned.iter().filter(|(hash, _)| plan.len() >= 4 && hash.starts_with(plan)).collect();
     let [(hash, undone)] = found.as_slice() else {
-        let known: Vec<&str> = planned.keys().map(|h| &h[..8]).collect();
+        let known: Vec<&str> = planned.keys().map(|h| canonical::short(h)).collect();
         return Err(Error::new(Kind::NotFound, "undo a deletion: no such one is planned")
-            .with("plan", recoup_core::name::escape(plan.as_bytes()))
+            .with("plan", escape(plan.as_bytes()))
             .code("E0668")
             .effect("nothing was changed")
             .hint(match known.as_slice() {
@@ -247,7 +250,7 @@ pub async fn lost(session: &Session, point: &str, reason: &str) -> Result<Vec<St
         .collect();
     if points.is_empty() {
         return Err(Error::new(Kind::NotFound, "accept the loss of a point: it is not missed everywhere")
-            .with("point", recoup_core::name::escape(point.as_bytes()))
+            .with("point", escape(point.as_bytes()))
             .code("E0668")
             .effect("nothing was changed")
             .hint(
@@ -325,14 +328,39 @@ impl Open {
     }
 }
 
+/// A suspicious point that no location shows that can be read now: what came before it must stay all the same.
+fn unseen_suspects(open: &[Open]) -> Vec<Doubt> {
+    let shown = |id: &String| open.iter().any(|o| o.listing.points.iter().any(|p| p.id == *id));
+    let known: BTreeMap<&String, &Vec<String>> =
+        open.iter().flat_map(|o| &o.history.judgement.suspects).filter(|(id, _)| !shown(id)).collect();
+    let doubt = |(id, why): (&String, &Vec<String>)| Doubt {
+        code: "R0120".to_owned(),
+        why: format!(
+            "point {} is suspicious ({}), and no location that can be read has it",
+            escape(canonical::short(id).as_bytes()),
+            escape(why.join("; ").as_bytes()),
+        ),
+    };
+    known.into_iter().map(doubt).collect()
+}
+
+fn overridden(app: &str, doubt: &Doubt) -> Finding {
+    Finding::new(
+        "E0665",
+        Severity::Warning,
+        app,
+        format!("the clock is in doubt, and is trusted because somebody said so: {}", doubt.why),
+        "set the clock right if it is wrong, and `recoup retention undo` what was planned by it",
+    )
+}
+
 fn confirmed(report: &ApplyReport, options: &ApplyOptions) -> Result<()> {
     let Some(why) = &report.must_confirm else { return Ok(()) };
-    let typed = options.confirm.as_deref().map(|c| c.trim().to_ascii_lowercase());
-    let fits = typed.is_some_and(|typed| typed.len() >= 4 && report.hash.starts_with(&typed));
+    let fits = options.confirm.as_deref().is_some_and(|typed| canonical::confirms(typed, &report.hash));
     if options.dry_run || fits {
         return Ok(());
     }
-    let short = &report.hash[..8];
+    let short = canonical::short(&report.hash);
     Err(Error::new(Kind::Refused, format!("delete points: {why}"))
         .with("points", report.new.len())
         .code("E0667")
@@ -343,12 +371,11 @@ fn confirmed(report: &ApplyReport, options: &ApplyOptions) -> Result<()> {
 }
 
 fn hash(new: &[String], policies: &str) -> String {
-    let value = serde_json::json!({ "delete": new, "policies": policies });
-    hex::encode(Sha256::digest(canonical_json(&value)))
+    canonical::hash(&serde_json::json!({ "delete": new, "policies": policies }))
 }
 
 fn policy_text(policies: &Policies) -> String {
-    canonical_json(&serde_json::to_value(policies).unwrap_or_default())
+    canonical::canonical_json(&serde_json::to_value(policies).unwrap_or_default())
 }
 
 fn by(session: &Session) -> String {

@@ -6,6 +6,7 @@ use crate::render::table::table;
 use clap::Args;
 use jiff::tz::TimeZone;
 use recoup_core::Result;
+use recoup_core::canonical::short;
 use recoup_core::event::Outcome;
 use recoup_core::name::escape;
 use recoup_core::units::{ByteSize, Span, counted};
@@ -83,7 +84,7 @@ fn text(report: &ApplyReport, zone: &TimeZone) -> String {
     let stays = counted(report.plan.keep.len() as u64, "point");
     let mut out = format!("{stays} stay, {} that no policy wants\n", report.plan.delete.len());
     if !report.new.is_empty() {
-        let (number, hash) = (counted(report.new.len() as u64, "point"), &report.hash[..8]);
+        let (number, hash) = (counted(report.new.len() as u64, "point"), short(&report.hash));
         match report.due {
             Some(due) => out.push_str(&format!(
                 "planned: {number} go on {}; until then `recoup retention undo {hash} --reason ...` keeps them\n",
@@ -96,12 +97,12 @@ fn text(report: &ApplyReport, zone: &TimeZone) -> String {
     if let (Some(why), true) = (&report.must_confirm, report.dry_run) {
         out.push_str(&format!(
             "must be confirmed ({why}): recoup retention apply --confirm {}\n",
-            &report.hash[..8]
+            short(&report.hash)
         ));
     }
     for (hash, planned) in report.waiting.iter().filter(|(hash, _)| **hash != report.hash) {
         let due = super::super::local_time(planned.due, zone);
-        out.push_str(&format!("waiting: {} of plan {}, due {due}\n", planned.points.len(), &hash[..8]));
+        out.push_str(&format!("waiting: {} of plan {}, due {due}\n", planned.points.len(), short(hash)));
     }
     let verb = if report.dry_run { "would delete" } else { "deleted" };
     if !report.deleted.points.is_empty() {
@@ -168,7 +169,7 @@ pub(super) async fn log(context: &Context) -> Result<Answer> {
             vec![
                 super::super::local_time(e.time, &zone),
                 e.what.to_owned(),
-                e.plans.iter().map(|p| &p[..p.len().min(8)]).collect::<Vec<_>>().join(" "),
+                escape(e.plans.iter().map(|p| short(p)).collect::<Vec<_>>().join(" ").as_bytes()),
                 e.points.len().to_string(),
                 escape(e.by.as_bytes()),
                 escape(e.said.as_bytes()),
