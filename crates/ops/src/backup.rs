@@ -164,6 +164,7 @@ impl<'a> BackupRun<'a> {
             failed: false,
             distrusted: false,
         };
+        run.make_up().await;
         let noticed = run.previous.findings.iter().filter(|f| attest::is_about_trust(f)).cloned();
         run.heard(later.into_iter().chain(noticed).collect());
         Ok(run)
@@ -302,13 +303,16 @@ impl<'a> BackupRun<'a> {
         }
         self.writer.flush().await?;
         let mut point = Point::new(document);
+        let names = point.document.sources.iter().map(|s| s.name.clone());
+        point.trees = names.zip(trees.iter().copied()).collect();
+        if self.history.is_some() {
+            attest::point_begins(self.session, self.repo.id(), &point)?;
+        }
         for (index, tree) in trees.iter().enumerate() {
             let snapshot = self.snapshot(&point, index, *tree);
             let id = self.writer.snapshot(snapshot).await?;
             self.reports[index].snapshot = Some(id.to_string());
-            let name = &point.document.sources[index].name;
-            point.snapshots.insert(name.clone(), id);
-            point.trees.insert(name.clone(), *tree);
+            point.snapshots.insert(point.document.sources[index].name.clone(), id);
         }
         let seconds = timer.seconds(self.session);
         self.end(timer, seconds, Outcome::Pass, format!("{} snapshots", trees.len()));

@@ -429,3 +429,40 @@ async fn row_172_a_location_that_shows_an_old_state_for_ever_is_known_by_its_age
     assert_eq!(status(&app.session()).await.unwrap().contract, Contract::NotMet);
     restorable(&app, &first).await;
 }
+
+/// Killed after its snapshots and before its signature, or unsigned for want of a key: the next run on this machine
+/// makes up for it, and for nobody else's points.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_this_machine_made_and_did_not_sign_is_signed_by_the_next_run() {
+    let app = signing();
+    app.backup().await;
+    fs::rename(app.path("signing"), app.path("away")).unwrap();
+    let unsigned = app.backup().await.point;
+    fs::rename(app.path("away"), app.path("signing")).unwrap();
+    let forged = backup(&app.stranger(), &BackupOptions::default()).await.unwrap().point;
+    let next = app.backup().await;
+    assert_eq!(next.outcome, Outcome::Pass, "{:?}", next.findings);
+    has(&next.findings, "E0675", "1 point without an attestation");
+    let list = listed(&app).await;
+    let attested =
+        |id: &Option<String>| list.points.iter().find(|p| Some(&p.id) == id.as_ref()).unwrap().attested;
+    assert_eq!((attested(&unsigned), attested(&next.point)), (Some(true), Some(true)));
+    assert_eq!(attested(&forged), Some(false));
+}
+
+/// A statement that was cut short is put back from the copy by the next backup.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_was_cut_short_is_told_and_put_back() {
+    let app = signing();
+    app.backup().await;
+    let attest = app.path("repo/recoup/attest");
+    let mut all = std::collections::BTreeMap::new();
+    collect(&attest, &attest, &mut all);
+    let name = all.keys().rfind(|n| n.ends_with(".json")).unwrap();
+    fs::write(attest.join(name), b"").unwrap();
+    has(&checked(&app).await, "E0670", "cannot be believed");
+    let told = app.backup().await;
+    assert_eq!(told.outcome, Outcome::Partial);
+    assert_eq!(fs::read(attest.join(name)).unwrap(), all[name]);
+    assert_eq!(verified(&app, true).await.outcome, Some(Outcome::Pass));
+}

@@ -37,8 +37,8 @@ pub struct Name {
 /// What stands under the prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Statements of which document and signature are there.
-    pub names: Vec<Name>,
+    /// Statements of which document and signature are there, with the length of the document in bytes.
+    pub names: Vec<(Name, u64)>,
     /// Documents without a signature, by their object.
     pub unsigned: Vec<String>,
 }
@@ -79,12 +79,15 @@ impl Name {
 /// # Errors
 /// As the store says; `Kind::Refused` if there are more than any application makes.
 pub async fn list(store: &dyn Store) -> Result<Found> {
-    let mut halves: BTreeMap<Name, (bool, bool)> = BTreeMap::new();
+    let mut halves: BTreeMap<Name, (Option<u64>, bool)> = BTreeMap::new();
     let mut listing = store.list(PREFIX);
     while let Some(meta) = listing.try_next().await? {
         if let Some((name, kind)) = Name::parse(meta.key.as_str()) {
             let (document, signature) = halves.entry(name).or_default();
-            *(if kind == "json" { document } else { signature }) = true;
+            match kind {
+                "json" => *document = Some(meta.size),
+                _ => *signature = true,
+            }
         }
         if halves.len() > NAMES_MAX {
             return Err(Error::new(Kind::Refused, "list the attestations: there are too many")
@@ -95,10 +98,10 @@ pub async fn list(store: &dyn Store) -> Result<Found> {
     let mut found = Found::default();
     for (name, (document, signature)) in halves {
         match (document, signature) {
-            (true, true) => found.names.push(name),
+            (Some(bytes), true) => found.names.push((name, bytes)),
             // A signature without its document is what a killed run leaves.
-            (false, _) => {}
-            (true, false) => found.unsigned.push(name.object("json")?.to_string()),
+            (None, _) => {}
+            (Some(_), false) => found.unsigned.push(name.object("json")?.to_string()),
         }
     }
     Ok(found)
@@ -133,7 +136,8 @@ async fn small(store: &dyn Store, key: &Key) -> Result<Bytes> {
     store.get(key, None).await
 }
 
-/// Puts a statement durably: first its signature, then what is stated. One that is there already is kept.
+/// Puts a statement durably: first its signature, then what is stated. One that is there already is kept, and
+/// something else under its name is damage, and gives way.
 ///
 /// # Errors
 /// As the store says; `Kind::Unavailable` `E0474` if it is not there afterwards.
@@ -141,8 +145,14 @@ pub async fn put(store: &dyn Store, sealed: &Sealed) -> Result<()> {
     let name = Name::of(sealed);
     for (kind, text) in [("sig", &sealed.signature), ("json", &sealed.text)] {
         let key = name.object(kind)?;
-        match store.put(&key, Bytes::from(text.clone()), Put::Create).await {
-            Err(e) if e.kind() == Kind::Exists => {}
+        let bytes = Bytes::from(text.clone());
+        match store.put(&key, bytes.clone(), Put::Create).await {
+            Err(e) if e.kind() == Kind::Exists => {
+                if store.get(&key, None).await.is_ok_and(|there| there == bytes) {
+                    continue;
+                }
+                store.put(&key, bytes, Put::Replace).await?;
+            }
             other => other?,
         }
         let back = store.get(&key, None).await?;
@@ -161,9 +171,9 @@ pub async fn put(store: &dyn Store, sealed: &Sealed) -> Result<()> {
 /// # Errors
 /// As either location says.
 pub async fn copy(from: &dyn Store, to: &dyn Store) -> Result<u64> {
-    let there: BTreeSet<Name> = list(to).await?.names.into_iter().collect();
+    let there: BTreeSet<Name> = list(to).await?.names.into_iter().map(|(name, _)| name).collect();
     let mut copied = 0;
-    for name in list(from).await?.names.into_iter().filter(|name| !there.contains(name)) {
+    for (name, _) in list(from).await?.names.into_iter().filter(|(name, _)| !there.contains(name)) {
         for kind in ["sig", "json"] {
             let key = name.object(kind)?;
             to.put(&key, small(from, &key).await?, Put::Replace).await?;

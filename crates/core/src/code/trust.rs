@@ -8,7 +8,7 @@ pub(super) const CODES: &[Code] = &[
         title: "an attestation cannot be believed",
         meaning: "A statement about points is signed by nobody who is trusted here, is not what its name or its signature says, or is damaged. Signatures are checked whenever a statement is read for the first time, and all of them by `recoup verify --read-data`.",
         effect: "The statement does not count. Points whose attestation is whole are not concerned, and every genuine point can be restored.",
-        next: "Find out who can write to the location. If it is damage, the copy on the machine that signed puts the statement back with its next backup.",
+        next: "Find out who can write to the location. If it is damage, the next backup of a machine that has a copy puts the statement back, at once when its length is wrong, otherwise after you have deleted the damaged object.",
     },
     Code {
         code: "E0671",
@@ -41,7 +41,7 @@ pub(super) const CODES: &[Code] = &[
     Code {
         code: "E0675",
         title: "a point has no attestation",
-        meaning: "It stands in the repository, and no trusted signer says that it was made. A run that was killed in its last second leaves such a point; so does somebody who has the password and not the signing key.",
+        meaning: "It stands in the repository, and no trusted signer says that it was made. A run that was killed in its last second leaves such a point, and the next run on the same machine makes up for it; so does somebody who has the password and not the signing key.",
         effect: "It is shown, never counted as the newest, and never deleted by itself. It can be restored by its own name.",
         next: "If no run of yours left it, somebody else writes into the repository: change its password and look at who had it.",
     },

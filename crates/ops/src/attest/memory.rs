@@ -9,8 +9,8 @@ use recoup_core::attest::{Heads, Judgement, Sealed, Trouble};
 use recoup_core::crypto::Signer;
 use recoup_core::{Error, Result};
 use recoup_repo::attest::{self, Name};
+use recoup_store::Store;
 use recoup_store::local::{Local, durable};
-use recoup_store::{Key, Store};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +22,9 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 pub(super) struct Memory {
     folder: PathBuf,
 }
+
+/// Trees by source, by point.
+pub(super) type Unsigned = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What was seen at one location.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,7 +61,7 @@ impl Memory {
         let store = self.copies_store(repository)?;
         let names: Vec<String> = trusted.iter().map(Signer::name).collect();
         let mut copies = BTreeMap::new();
-        for name in attest::list(&store).await?.names {
+        for (name, _) in attest::list(&store).await?.names {
             if !names.contains(&name.signer) {
                 continue;
             }
@@ -80,13 +83,6 @@ impl Memory {
     /// Keeps a copy.
     pub(super) async fn keep(&self, repository: &str, sealed: &Sealed) -> Result<()> {
         let store = self.copies_store(repository)?;
-        // A damaged copy is no copy.
-        for (kind, text) in [("json", &sealed.text), ("sig", &sealed.signature)] {
-            let object: Key = Name::of(sealed).object(kind)?;
-            if store.get(&object, None).await.is_ok_and(|there| there != text.as_bytes()) {
-                store.delete(&object).await?;
-            }
-        }
         attest::put(&store, sealed).await
     }
 
@@ -128,6 +124,21 @@ impl Memory {
             .map_err(|e| Error::bug("write down which attestations were seen").caused_by(e))?;
         durable::create_dir_all(&self.folder, 0o700)?;
         durable::write(&self.file(), &text, 0o600)
+    }
+
+    /// Points that this machine is making or has made and not signed yet: their trees by source, by point.
+    pub(super) fn unsigned(&self, repository: &str) -> Unsigned {
+        let text = std::fs::read(self.folder.join("unsigned.json")).unwrap_or_default();
+        let mut all: BTreeMap<String, Unsigned> = serde_json::from_slice(&text).unwrap_or_default();
+        all.remove(repository).unwrap_or_default()
+    }
+
+    /// Notes the points that are not signed yet. Of another repository nothing is kept: it is not in use any more.
+    pub(super) fn note_unsigned(&self, repository: &str, unsigned: &Unsigned) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&BTreeMap::from([(repository, unsigned)]))
+            .map_err(|e| Error::bug("write down which points are not signed").caused_by(e))?;
+        durable::create_dir_all(&self.folder, 0o700)?;
+        durable::write(&self.folder.join("unsigned.json"), &text, 0o600)
     }
 
     fn file(&self) -> PathBuf {

@@ -126,8 +126,8 @@ async fn read_all(
     let mut strangers: BTreeMap<String, usize> = BTreeMap::new();
     let mut unreadable: Vec<String> =
         listed.unsigned.iter().map(|object| format!("{object} has no signature")).collect();
-    for name in listed.names {
-        if let Some(copy) = copies.get(&name) {
+    for (name, bytes) in listed.names {
+        if let Some(copy) = copies.get(&name).filter(|copy| copy.text.len() as u64 == bytes) {
             found.insert(name, copy.clone());
         } else if !trusted.contains(&name.signer) {
             *strangers.entry(name.signer).or_default() += 1;
@@ -217,7 +217,6 @@ pub(crate) async fn point_made(
     history: &mut History,
     listing: &Listing,
     point: &Point,
-    result: Outcome,
 ) -> Result<()> {
     if !history.judgement.has_begun() {
         let points = listing.points.iter().map(|p| (p.id.clone(), p.trees_by_name())).collect();
@@ -231,6 +230,8 @@ pub(crate) async fn point_made(
         files: s.files,
         position: s.position.as_ref().and_then(|p| serde_json::to_value(p).ok()),
     });
+    let is_partial = point.document.sources.iter().any(|s| s.errors > 0);
+    let result = if is_partial { Outcome::Partial } else { Outcome::Pass };
     let stated = PointStatement {
         point: point.id.clone(),
         time: point.document.time,
@@ -239,6 +240,60 @@ pub(crate) async fn point_made(
         sources: sources.collect(),
     };
     state(session, place, history, Statement::Point(Box::new(stated))).await
+}
+
+/// Notes that `point` is about to be written, so that a run that is killed before it signed can be made up for.
+///
+/// # Errors
+/// If the state directory cannot be written.
+pub(crate) fn point_begins(session: &Session, repository: &str, point: &Point) -> Result<()> {
+    let memory = Memory::of(session);
+    let mut unsigned = memory.unsigned(repository);
+    unsigned.insert(point.id.clone(), point.trees_by_name());
+    memory.note_unsigned(repository, &unsigned)
+}
+
+/// Forgets that `point` was not signed.
+///
+/// # Errors
+/// If the state directory cannot be written.
+pub(crate) fn point_settled(session: &Session, repository: &str, point: &Point) -> Result<()> {
+    let memory = Memory::of(session);
+    let mut unsigned = memory.unsigned(repository);
+    match unsigned.remove(&point.id) {
+        Some(_) => memory.note_unsigned(repository, &unsigned),
+        None => Ok(()),
+    }
+}
+
+/// Signs for the points that earlier runs of this machine made and were killed before they signed, or could not
+/// sign.
+///
+/// # Errors
+/// As [`point_made`].
+pub(crate) async fn make_up(
+    session: &Session,
+    place: &Place,
+    history: &mut History,
+    listing: &mut Listing,
+) -> Result<()> {
+    if history.signing.key.is_none() {
+        return Ok(());
+    }
+    let unsigned = Memory::of(session).unsigned(&history.repository);
+    let is_ours = |p: &Point| unsigned.get(&p.id) == Some(&p.trees_by_name());
+    let (ours, others): (Vec<Point>, _) =
+        std::mem::take(&mut listing.unattested).into_iter().partition(is_ours);
+    listing.unattested = others;
+    for mut point in ours {
+        point_made(session, place, history, listing, &point).await?;
+        point_settled(session, &history.repository, &point)?;
+        point.attested = Some(true);
+        listing.points.push(point);
+    }
+    listing.findings.retain(|f| f.id != "E0675");
+    listing.findings.extend(unattested(&place.name, &listing.unattested));
+    Ok(())
 }
 
 /// Signs a statement and puts it at the location, then keeps a copy here.

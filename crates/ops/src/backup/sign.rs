@@ -20,10 +20,11 @@ impl BackupRun<'_> {
     pub(super) async fn sign(&mut self, point: &Point) {
         let Some(mut history) = self.history.take() else { return };
         let timer = self.start("sign", self.session.app());
-        let partial = self.captured.iter().any(|c| c.record.errors > 0);
-        let result = if partial { Outcome::Partial } else { Outcome::Pass };
         let (session, place) = (self.session, self.place);
-        let mut done = attest::point_made(session, place, &mut history, &self.previous, point, result).await;
+        let mut done = attest::point_made(session, place, &mut history, &self.previous, point).await;
+        if done.is_ok() {
+            done = attest::point_settled(session, self.repo.id(), point);
+        }
         if done.is_ok() {
             done = attest::remember(session, place, self.repo.id()).await.map(drop);
         }
@@ -37,6 +38,17 @@ impl BackupRun<'_> {
             }
         }
         self.history = Some(history);
+    }
+
+    /// Signs for what earlier runs made and could not sign. What cannot be made up for now is told as unattested.
+    pub(super) async fn make_up(&mut self) {
+        let Some(mut history) = self.history.take() else { return };
+        let made_up = attest::make_up(self.session, self.place, &mut history, &mut self.previous).await;
+        self.history = Some(history);
+        if let Err(error) = made_up {
+            self.distrusted = true;
+            self.finding(unsigned(&self.place.name, &error));
+        }
     }
 
     /// Looks at the history of another location before copying mends it.

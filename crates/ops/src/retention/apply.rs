@@ -184,7 +184,7 @@ async fn unrecorded(session: &Session, options: &ApplyOptions, trail: &mut Trail
     }
     if !report.new.is_empty() && !options.dry_run {
         let grace = options.grace.map_or(GRACE, |span| span.0);
-        let at = now.checked_add(jiff::Span::try_from(grace).unwrap_or_default()).unwrap_or(Timestamp::MAX);
+        let at = later(now, grace);
         let planned = Statement::Planned {
             points: report.new.clone(),
             plan: report.hash.clone(),
@@ -328,6 +328,12 @@ impl Open {
     }
 }
 
+/// What lies beyond the calendar never comes: too long a time is no short one.
+fn later(now: Timestamp, span: Duration) -> Timestamp {
+    let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(now.as_second().saturating_add(seconds)).unwrap_or(Timestamp::MAX)
+}
+
 /// A suspicious point that no location shows that can be read now: what came before it must stay all the same.
 fn unseen_suspects(open: &[Open]) -> Vec<Doubt> {
     let shown = |id: &String| open.iter().any(|o| o.listing.points.iter().any(|p| p.id == *id));
@@ -447,4 +453,17 @@ pub(super) async fn state_everywhere(
         recoup_repo::attest::copy(&**first.repo.store(), &**other.repo.store()).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_too_long_is_no_short_one() {
+        let now: Timestamp = "2026-11-29T12:00:00Z".parse().unwrap();
+        assert_eq!(later(now, GRACE).to_string(), "2026-12-06T12:00:00Z");
+        assert_eq!(later(now, Duration::MAX), Timestamp::MAX);
+        assert_eq!(later(now, Duration::from_secs(400_000_000_000)), Timestamp::MAX);
+    }
 }
