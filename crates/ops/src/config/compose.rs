@@ -1,10 +1,11 @@
 //! The checked tree becomes a [`Config`], and the names in it are checked against each other.
 
+use super::class::ClassSection;
 use super::node::Node;
 use super::problem::{At, Problem, Problems};
 use super::section::{
-    CaptureSection, Check, CheckKind, ClassSection, Consistency, Drill, Head, Health, Keys, Label, Location,
-    Python, Scratch, Service, SourceSection,
+    CaptureSection, Check, CheckKind, Consistency, Drill, Head, Health, Keys, Label, Location, Python,
+    Scratch, Service, SourceSection,
 };
 use super::strict::nearest;
 use super::{decode, schema, strict};

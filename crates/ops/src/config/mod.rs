@@ -18,6 +18,8 @@ mod decode;
 
 pub mod units;
 
+pub mod class;
+
 pub mod section;
 
 pub mod schema;

@@ -1,8 +1,9 @@
 //! The JSON Schema of `recoup.toml`, put together from the section types. Draft 7, because editors
 //! know it; no `if`. The strict reader walks the same document, so that both always agree.
 
+use super::class::ClassSection;
 use super::section::{
-    Check, ClassSection, Consistency, Drill, Head, Keys, Location, Python, Scratch, Service, SourceSection,
+    Check, Consistency, Drill, Head, Keys, Location, Python, Scratch, Service, SourceSection,
 };
 use recoup_sources::files::FilesConfig;
 use recoup_sources::sqlite::SqliteConfig;
